@@ -1,0 +1,1 @@
+"""Devices: arms, cameras and the buses they hang on. Knows nothing of policies, tasks or simulators."""

@@ -1,0 +1,172 @@
+"""Half-duplex serial transactions: one request, its replies, a deadline, a bounded number of retries, counters.
+
+Knows no servo protocol: a `Framing` finds the replies in the byte stream. Assumes an adapter that does not echo what
+the host sends (the usual single-wire servo adapters gate their receiver).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import serial
+
+from drivers.arm import ArmError, BusCounters
+
+POLL = 0.001  # s, the longest single wait for a byte; bounds how far a try may overrun its deadline
+
+
+class BusError(ArmError):
+    """The port is gone or cannot be opened. A silent device is no `BusError`: its reply is just not there."""
+
+
+class SerialPort(Protocol):
+    """What the bus needs of a serial port; `serial.Serial` is one. Every method raises `OSError` if the port dies."""
+
+    @property
+    def in_waiting(self) -> int: ...
+
+    def read(self, size: int = 1, /) -> bytes:
+        """Up to `size` bytes, waiting at most `POLL` seconds for the first one."""
+
+    def write(self, data: bytes, /) -> int | None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One whole status packet whose checksum held."""
+
+    id: int
+    error: int  # the device's error bits
+    params: bytes
+
+
+class Framing(Protocol):
+    """How a protocol's replies stand in a byte stream."""
+
+    def parse(self, buffer: bytearray, expected: Mapping[int, int]) -> tuple[list[Reply], int]:
+        """Take every whole reply out of `buffer`, and the bytes that can belong to none; leave an unfinished tail.
+
+        Only replies in `expected` (id -> number of parameter bytes) count, all else is skipped byte by byte. Returns
+        the replies in the order they came, and how many bytes were skipped.
+        """
+
+
+def open_serial(port: str, baudrate: int) -> serial.Serial:
+    """Open a port for this process alone, 8N1, with short waits and, where the adapter's driver can, low latency.
+
+    Raises `BusError` (one line) when there is no such port, it may not be opened, or another process has it.
+    """
+    try:
+        opened = serial.Serial(port, baudrate, timeout=POLL, write_timeout=0.1, exclusive=True)
+    except (OSError, ValueError) as error:
+        raise BusError(f"{port}: {_reason(port, error)}") from error
+    with contextlib.suppress(AttributeError, NotImplementedError, ValueError):  # not Linux, or not such an adapter
+        opened.set_low_latency_mode(True)  # an FTDI adapter otherwise keeps bytes back for up to 16 ms
+    return opened
+
+
+def _reason(port: str, error: OSError | ValueError) -> str:
+    """What to tell the user about a port that does not open: pyserial hides the cause in an errno or in its text."""
+    text = str(error)
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.ENOENT or "FileNotFoundError" in text:
+        return "no such serial port; is the arm's adapter plugged in?"
+    if number == errno.EACCES or "PermissionError" in text:
+        return "no permission to open it; add your user to its group (often dialout)"
+    if number in (errno.EAGAIN, errno.EBUSY) or "exclusively lock" in text:
+        return "in use by another process; stop that one first"
+    return f"not a serial port that can be opened ({' '.join(text.split())})"
+
+
+class Bus:
+    """Transactions with the devices on one port. Not thread-safe: one owner.
+
+    `deadline` (s) bounds one try, from the end of the write to the last reply; `retries` more tries ask only for what
+    is still missing. `clock` returns monotonic ns.
+    """
+
+    def __init__(
+        self,
+        port: SerialPort,
+        framing: Framing,
+        *,
+        deadline: float = 0.004,
+        retries: int = 1,
+        clock: Callable[[], int] = time.monotonic_ns,
+        counters: BusCounters | None = None,
+    ) -> None:
+        self.counters = BusCounters() if counters is None else counters
+        self._port = port
+        self._framing = framing
+        self._deadline_ns = round(deadline * 1e9)
+        self._retries = retries
+        self._clock = clock
+
+    def send(self, request: bytes) -> None:
+        """Send what no device answers (a broadcast). Raises `BusError` when the port is gone."""
+        try:
+            self._send(request)
+        except OSError as error:
+            raise self._gone(error) from error
+
+    def exchange(self, request: Callable[[Iterable[int]], bytes], expected: Mapping[int, int]) -> dict[int, Reply]:
+        """Ask devices and collect their replies: id -> reply, in which the ids that stayed silent are missing.
+
+        `request` builds the packet that asks the given ids; `expected` holds for each id its number of parameter
+        bytes. Raises `BusError` when the port is gone.
+        """
+        replies: dict[int, Reply] = {}
+        try:
+            for attempt in range(self._retries + 1):
+                missing = {id: size for id, size in expected.items() if id not in replies}
+                self.counters.retried += attempt > 0
+                self._send(request(missing))
+                replies.update(self._collect(missing))
+                if len(replies) == len(expected):
+                    return replies
+        except OSError as error:
+            raise self._gone(error) from error
+        self.counters.failed += 1
+        return replies
+
+    def close(self) -> None:
+        """Close the port."""
+        self._port.close()
+
+    def _send(self, request: bytes) -> None:
+        if waiting := self._port.in_waiting:  # stale bytes must not be taken for this request's replies
+            self._port.read(waiting)
+        self._port.write(request)
+        self.counters.sent += 1
+
+    def _collect(self, expected: Mapping[int, int]) -> dict[int, Reply]:
+        """What one try yields until every reply is there or the deadline has passed."""
+        missing = dict(expected)
+        replies: dict[int, Reply] = {}
+        buffer = bytearray()
+        skipped = 0
+        end = self._clock() + self._deadline_ns
+        while missing and self._clock() < end:
+            buffer += self._port.read(max(1, self._port.in_waiting))
+            found, bytes_skipped = self._framing.parse(buffer, missing)
+            skipped += bytes_skipped
+            for reply in found:
+                if missing.pop(reply.id, None) is not None:
+                    replies[reply.id] = reply
+        if missing and (skipped or buffer):
+            self.counters.corrupt += 1
+        elif missing:
+            self.counters.timed_out += 1
+        return replies
+
+    def _gone(self, error: OSError) -> BusError:
+        self.counters.failed += 1
+        where = getattr(self._port, "port", None) or "serial port"
+        return BusError(f"{where}: connection lost ({' '.join(str(error).split())}); check the cable and connect again")

@@ -1,0 +1,188 @@
+"""The pydantic models of robots/*.yaml, and how a robot's name or file becomes one of them.
+
+Knows no driver: what a driver needs beyond these models it checks itself. Every mistake in a file becomes one line
+that says where it is and what may stand there.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal, Self, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, Strict, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from drivers.arm import ArmSpec, frozen
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used; the message says what, where and what to do."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class JointConfig(_Model):
+    """One joint, its limits (rad, rad/s, rad/s^2) and the servo that drives it."""
+
+    name: str = Field(min_length=1)
+    id: int = Field(ge=0, le=252)
+    minimum: float
+    maximum: float
+    velocity_max: PositiveFloat
+    acceleration_max: PositiveFloat
+    zero: int = 2048  # servo position at angle 0, counts
+    direction: Literal[-1, 1] = 1  # -1 where the servo counts up while the angle goes down
+
+    @model_validator(mode="after")
+    def _limits_in_order(self) -> Self:
+        if not self.minimum < self.maximum:
+            raise ValueError(f"minimum {self.minimum:g} is not below maximum {self.maximum:g}")
+        return self
+
+
+class ArmConfig(_Model):
+    """An arm: which driver, on which port, with which joints (in bus order)."""
+
+    driver: str = Field(min_length=1)
+    port: str | None = None  # device path; None for drivers without one
+    baudrate: PositiveInt = 1_000_000
+    deadline: float = Field(default=0.004, gt=0, le=1)  # s, for one try of one transaction
+    retries: int = Field(default=1, ge=0, le=5)  # further tries of a transaction
+    joints: list[JointConfig] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _joints_distinct(self) -> Self:
+        for key in ("name", "id"):
+            values = [getattr(joint, key) for joint in self.joints]
+            for value in values:
+                if values.count(value) > 1:
+                    raise ValueError(f"two joints have the {key} {value!r}")
+        return self
+
+    def spec(self) -> ArmSpec:
+        """Names and limits of the joints, in the order of the file."""
+        return ArmSpec(
+            joint_names=tuple(joint.name for joint in self.joints),
+            position_min=frozen([joint.minimum for joint in self.joints]),
+            position_max=frozen([joint.maximum for joint in self.joints]),
+            velocity_max=frozen([joint.velocity_max for joint in self.joints]),
+            acceleration_max=frozen([joint.acceleration_max for joint in self.joints]),
+        )
+
+
+class CameraConfig(_Model):
+    """A camera: which driver, what it opens, and what its frames are like."""
+
+    driver: str = Field(min_length=1)
+    source: int | str = ""  # an index, a path or a URL; "" for drivers without one
+    size: Annotated[tuple[PositiveInt, PositiveInt], Strict(False)]  # (height, width) of the frames handed out
+    fps: PositiveFloat = 30.0
+
+
+class RobotConfig(_Model):
+    """An arm and its cameras. `emulated`: port and sources are placeholders that `with_devices` must replace."""
+
+    name: str = Field(min_length=1)
+    emulated: bool = False
+    arm: ArmConfig
+    cameras: dict[str, CameraConfig] = Field(default_factory=dict)
+
+    def with_devices(self, port: str, sources: Mapping[str, str]) -> RobotConfig:
+        """This robot on another port and other camera sources (camera name -> source; the rest stay)."""
+        cameras = {
+            name: camera.model_copy(update={"source": sources.get(name, camera.source)})
+            for name, camera in self.cameras.items()
+        }
+        return self.model_copy(update={"arm": self.arm.model_copy(update={"port": port}), "cameras": cameras})
+
+
+def robot_names() -> tuple[str, ...]:
+    """The robots that come with this package, by name."""
+    folder = resources.files("drivers") / "robots"
+    return tuple(sorted(entry.name[: -len(".yaml")] for entry in folder.iterdir() if entry.name.endswith(".yaml")))
+
+
+def load_robot(name_or_path: str) -> RobotConfig:
+    """The robot of that name (robots/NAME.yaml of this package), or of that YAML file. Raises `ConfigError`."""
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml") or path.name != name_or_path:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError as error:
+            raise ConfigError(f"{path}: no such robot file; known names: {', '.join(robot_names())}") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: cannot be read as text ({error})") from error
+        return parse_robot(text, str(path))
+    if name_or_path not in robot_names():
+        known = ", ".join(robot_names())
+        raise ConfigError(
+            f"no robot {name_or_path!r}{suggest(name_or_path, robot_names())}; known: {known}; or give a YAML file"
+        )
+    file = resources.files("drivers") / "robots" / f"{name_or_path}.yaml"
+    return parse_robot(file.read_text(encoding="utf-8"), f"{name_or_path}.yaml")
+
+
+def parse_robot(text: str, where: str) -> RobotConfig:
+    """The robot that a YAML text describes; `where` names the text in errors. Raises `ConfigError`."""
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+        place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
+        problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else str(error)
+        raise ConfigError(f"{place}: not YAML: {' '.join((problem or 'syntax error').split())}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{where}: a robot is a mapping with the keys {', '.join(RobotConfig.model_fields)}")
+    try:
+        return RobotConfig.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(_one_line(error, where)) from error
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """` (did you mean X?)` for the known word nearest to `word`, or nothing."""
+    nearest = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {nearest[0]!r}?)" if nearest else ""
+
+
+def _one_line(error: ValidationError, where: str) -> str:
+    """The first mistake, an unknown key before all others: a misspelt key is also a missing one."""
+    details = error.errors(include_url=False, include_input=True)
+    first = min(details, key=lambda detail: detail["type"] != "extra_forbidden")
+    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {place}: {_explain(first)}{more}" if place else f"{where}: {_explain(first)}{more}"
+
+
+def _explain(detail: ErrorDetails) -> str:
+    """What is wrong with one value, and what may stand there."""
+    if detail["type"] == "extra_forbidden":
+        key, allowed = str(detail["loc"][-1]), _allowed_keys(detail["loc"][:-1])
+        return f"unknown key{suggest(key, allowed)}; allowed: {', '.join(allowed)}"
+    if detail["type"] == "missing":
+        return "missing"
+    message = detail["msg"].removeprefix("Value error, ")
+    message = " ".join((message[:1].lower() + message[1:]).split())
+    value = detail["input"]
+    return message if isinstance(value, dict | list | BaseModel) else f"{message}, not {value!r}"
+
+
+def _allowed_keys(location: tuple[int | str, ...]) -> tuple[str, ...]:
+    """The keys of the model that stands at `location` in a robot file."""
+    model: type[BaseModel] = RobotConfig
+    for part in location:
+        if isinstance(part, str) and part in model.model_fields:
+            annotation = model.model_fields[part].annotation
+            nested = [kind for kind in (annotation, *get_args(annotation)) if _is_model(kind)]
+            model = nested[0] if nested else model
+    return tuple(model.model_fields)
+
+
+def _is_model(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)

@@ -1,0 +1,91 @@
+"""Robot: an arm and its cameras, made from a config by the names of their drivers.
+
+Knows no driver: the drivers of this package stand in two tables, others (the simulated ones among them) announce
+themselves as entry points of the groups `gato_arm.arms` and `gato_arm.cameras`. A driver is imported when it is asked
+for, so the servo process never loads OpenCV. An arm driver is called with its `ArmConfig`, a camera driver with its
+name and its `CameraConfig`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from drivers.arm import Arm
+from drivers.config import ArmConfig, CameraConfig, ConfigError, RobotConfig, suggest
+
+if TYPE_CHECKING:
+    from drivers.camera import Camera
+
+ARM_GROUP: Final = "gato_arm.arms"
+CAMERA_GROUP: Final = "gato_arm.cameras"
+BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
+    {
+        ARM_GROUP: {"feetech": "drivers.feetech:FeetechArm"},
+        CAMERA_GROUP: {"opencv": "drivers.camera:OpenCVCamera"},
+    }
+)
+
+
+def open_arm(config: ArmConfig) -> Arm:
+    """The arm of a config, constructed but not connected. Raises `ConfigError` for a driver that is not there."""
+    arm: Arm = _driver(ARM_GROUP, config.driver, "arm.driver")(config)
+    return arm
+
+
+def open_camera(name: str, config: CameraConfig) -> Camera:
+    """A camera of a config, constructed but not connected. Raises `ConfigError` for a driver that is not there."""
+    camera: Camera = _driver(CAMERA_GROUP, config.driver, f"cameras.{name}.driver")(name, config)
+    return camera
+
+
+class Robot:
+    """An arm and its cameras, connected and closed together; also a context manager."""
+
+    def __init__(self, arm: Arm, cameras: Mapping[str, Camera]) -> None:
+        self.arm = arm
+        self.cameras = MappingProxyType(dict(cameras))
+
+    @classmethod
+    def from_config(cls, config: RobotConfig) -> Self:
+        """The robot of a config, not connected. Raises `ConfigError`."""
+        return cls(open_arm(config.arm), {name: open_camera(name, camera) for name, camera in config.cameras.items()})
+
+    def connect(self) -> None:
+        """Connect the arm, then every camera; if one fails, all are closed. Raises `ArmError` or `CameraError`."""
+        with ExitStack() as undo:
+            undo.callback(self.close)
+            self.arm.connect()
+            for camera in self.cameras.values():
+                camera.connect()
+            undo.pop_all()
+
+    def close(self) -> None:
+        """Close every camera and the arm (torque stays as it is), each whatever becomes of the others."""
+        with ExitStack() as closing:
+            closing.callback(self.arm.close)
+            for camera in self.cameras.values():
+                closing.callback(camera.close)
+
+    def __enter__(self) -> Self:
+        self.connect()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _driver(group: str, name: str, where: str) -> Callable[..., Any]:
+    """What makes a device of driver `name`; this package's own drivers come before entry points of the same name."""
+    announced = {point.name: point for point in entry_points(group=group)}
+    announced |= {key: EntryPoint(key, value, group) for key, value in BUILT_IN[group].items()}
+    if name not in announced:
+        known = sorted(announced)
+        raise ConfigError(f"{where}: no driver {name!r}{suggest(name, known)}; known: {', '.join(known)}")
+    driver: Callable[..., Any] = announced[name].load()
+    return driver

@@ -1,0 +1,1 @@
+"""Policies: what decides. Only policies/gato/{model,data,train,export}.py import torch."""

@@ -1,0 +1,128 @@
+"""What an artifact's card.yaml says: the contract between a graph, the robot that runs it and the people who read it.
+
+Knows no file system and no graph; artifact.py reads, verifies and writes cards.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
+
+from policies.gato.tokens import PATCH, ValueScale, patch_grid
+
+GRAPH = "policy.onnx"
+
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=100)]  # no folder, nothing hidden
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class _Scaled(_Model):
+    """Components with a range each: `low` goes to -1, `high` to +1; SI units."""
+
+    low: list[float] = Field(min_length=1, max_length=512)
+    high: list[float]
+
+    @model_validator(mode="after")
+    def _ranges_in_order(self) -> Self:
+        if len(self.low) != len(self.high):
+            raise ValueError(f"low has {len(self.low)} components and high {len(self.high)}")
+        for index, (low, high) in enumerate(zip(self.low, self.high, strict=True)):
+            if not low < high:
+                raise ValueError(f"component {index}: low {low:g} is not below high {high:g}")
+        return self
+
+
+class CameraCard(_Model):
+    """The image that the graph takes from one camera, uint8 RGB."""
+
+    height: PositiveInt
+    width: PositiveInt
+
+    @model_validator(mode="after")
+    def _whole_patches(self) -> Self:
+        patch_grid(self.height, self.width)
+        return self
+
+
+class ProprioceptionCard(_Scaled):
+    """One named quantity of the observation and its scaling to tokens."""
+
+    size: PositiveInt
+    companded: bool = False
+
+    @model_validator(mode="after")
+    def _size_fits(self) -> Self:
+        if self.size != len(self.low):
+            raise ValueError(f"size is {self.size}, low has {len(self.low)} components")
+        return self
+
+    def scale(self) -> ValueScale:
+        """The scaling that tokens.py applies."""
+        return ValueScale(self.low, self.high, self.companded)
+
+
+class ActionCard(_Scaled):
+    """What the action tokens stand for, in joint order: a step from the last target (delta, rad) or a target (rad)."""
+
+    joint_names: list[str] = Field(min_length=1)
+    mode: list[Literal["delta", "absolute"]]
+
+    @model_validator(mode="after")
+    def _one_of_each_for_each_joint(self) -> Self:
+        joints = len(self.joint_names)
+        if len(self.mode) != joints or len(self.low) != joints:
+            raise ValueError(f"{joints} joint names, {len(self.mode)} modes and {len(self.low)} ranges")
+        return self
+
+    def scale(self) -> ValueScale:
+        """The scaling of the action tokens; actions are binned, never companded."""
+        return ValueScale(self.low, self.high)
+
+
+class SequenceCard(_Model):
+    """The sizes of the sequence that the graph was exported for, in tokens unless it says otherwise."""
+
+    prompt_tokens: PositiveInt  # longest prompt
+    window: PositiveInt  # timesteps that the cache holds behind the prompt
+    timestep_tokens: PositiveInt  # observation, separator and actions of one timestep
+    patch: Literal[16] = PATCH  # pixels
+    scratch: int = Field(default=0, ge=0)  # cache places behind the window that a step may write and forget
+
+
+class Card(_Model):
+    """Everything that a robot, a person or a test asks of a policy before running it.
+
+    Cameras and proprioception are kept in lexicographic order, the order in which their tokens stand.
+    """
+
+    format: Literal[1] = 1
+    name: str = Field(min_length=1, max_length=100)
+    created: str  # ISO 8601
+    description: str
+    cameras: dict[str, CameraCard] = Field(min_length=1)
+    proprioception: dict[str, ProprioceptionCard] = Field(min_length=1)
+    actions: ActionCard
+    rate: PositiveFloat  # control steps a second, Hz
+    sequence: SequenceCard
+    text_model: FileName  # the SentencePiece model, a file of this artifact
+    tasks: list[str]  # examples of prompts it was trained on
+    parameters: PositiveInt  # exact count
+    architecture: dict[str, Any]
+    training: dict[str, Any]
+    evaluation: dict[str, Any]
+    files: dict[FileName, Sha256] = Field(default_factory=dict)  # every file of the folder but the card
+
+    @field_validator("rate", mode="before")
+    @classmethod
+    def _whole_rates_too(cls, value: object) -> object:
+        return float(value) if type(value) is int else value
+
+    @field_validator("cameras", "proprioception", mode="after")
+    @classmethod
+    def _lexicographic(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return dict(sorted(value.items()))

@@ -1,0 +1,1 @@
+"""The Gato policy: tokens, sequence, model, training, export."""
