@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import time
@@ -20,6 +21,7 @@ FIRST_FRAME_DEADLINE = 5.0  # s, from connect() to the first frame
 STALL_DEADLINE = 2.0  # s that one grab of a network source may wait before it counts as failed
 GRABS_BEFORE_DEAD = 5  # failed grabs in a row; a USB camera fails one now and then and goes on
 GRAB_RETRY_PAUSE = 0.02  # s
+STALE_FRAMES = 1  # at the start: what was captured while the device was being opened is older than its stamp
 
 # FFmpeg must hand over each frame as it comes: no packet buffering, no second spent on estimating the frame rate.
 # Read by OpenCV at every open; an operator's own setting wins.
@@ -110,15 +112,18 @@ class OpenCVCamera:
     def connect(self) -> None:
         self.close()
         link = _Link(self._source, self._size, self._fps, self._clock)
+        # A thread that is inside OpenCV when the interpreter goes down takes the process with it.
+        atexit.register(link.end)
         link.thread.start()
-        if not link.settled.wait(FIRST_FRAME_DEADLINE):
-            link.stop.set()
+        in_time = link.settled.wait(FIRST_FRAME_DEADLINE)
+        if link.frame is None:
+            _end(link)
+            if in_time:
+                raise CameraError(self._explain(link))
             raise CameraError(
                 f"camera {self._name}: {self._source} gave no frame within {FIRST_FRAME_DEADLINE:g} s; "
                 "check that it is sending and that no other program holds it"
             )
-        if link.frame is None:
-            raise CameraError(self._explain(link))
         self._link = link
 
     def read(self) -> Frame:
@@ -133,8 +138,7 @@ class OpenCVCamera:
     def close(self) -> None:
         link, self._link = self._link, None
         if link is not None:
-            link.stop.set()
-            link.thread.join(STALL_DEADLINE + 1.0)
+            _end(link)
 
     def _explain(self, link: _Link) -> str:
         return f"camera {self._name}: {self._source} {link.death}; check `source` in the robot's YAML, cable and power"
@@ -151,6 +155,11 @@ class _Link:
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self._run, name=f"camera {source}", daemon=True)
 
+    def end(self) -> None:
+        """Stop the thread and wait for it, but not for longer than a grab may take."""
+        self.stop.set()
+        self.thread.join(STALL_DEADLINE + 1.0)
+
     def _run(self) -> None:
         capture = _open(self.source, self.size, self.fps)
         try:
@@ -165,7 +174,7 @@ class _Link:
             self.settled.set()
 
     def _follow(self, capture: cv2.VideoCapture) -> None:
-        sequence = failures = 0
+        sequence = grabbed = failures = 0
         pause = 1 / self.fps if isinstance(self.source, str) and Path(self.source).is_file() else 0.0
         while not self.stop.wait(pause) if pause else not self.stop.is_set():
             if not capture.grab():
@@ -176,15 +185,23 @@ class _Link:
                 self.stop.wait(GRAB_RETRY_PAUSE)
                 continue
             stamp = self.clock()
+            failures = 0
+            grabbed += 1
+            if grabbed <= STALE_FRAMES:
+                continue
             decoded, picture = capture.retrieve()
             if not decoded:
                 continue
-            failures = 0
             image = cv2.cvtColor(fit(np.asarray(picture, dtype=np.uint8), self.size), cv2.COLOR_BGR2RGB)
             image.flags.writeable = False
             self.frame = Frame(stamp, sequence, np.asarray(image, dtype=np.uint8))
             sequence += 1
             self.settled.set()
+
+
+def _end(link: _Link) -> None:
+    link.end()
+    atexit.unregister(link.end)
 
 
 def _open(source: int | str, size: tuple[int, int], fps: float) -> cv2.VideoCapture:

@@ -25,7 +25,8 @@ ON, OFF = b"\x01", b"\x00"
 class FeetechArm:
     """`drivers.arm.Arm` over a serial port. `clock` returns monotonic ns.
 
-    Raises `ConfigError` for a config without a port or with limits that a servo cannot reach within its turn.
+    Raises `ConfigError` for a config without a port, with limits that a servo cannot reach within its turn, or with a
+    deadline in which a reading does not fit.
     After `connect` and after `release`, targets are refused until `hold` has been called.
     """
 
@@ -34,6 +35,7 @@ class FeetechArm:
             raise ConfigError("arm.port: missing; the feetech driver needs a serial port")
         for joint in config.joints:
             _check_reach(joint)
+        _check_deadline(config)
         self._port = config.port
         self._config = config
         self._clock = clock
@@ -197,7 +199,7 @@ class FeetechArm:
 
     def _switch_off(self, ids: set[int]) -> set[int]:
         """Send torque off to the given servos at once, then ask each; returns those that were seen to be off."""
-        off = set()
+        off: set[int] = set()
         try:
             if ids:
                 self._connected().send(codec.sync_write(codec.TORQUE_ENABLE, dict.fromkeys(ids, OFF)))
@@ -242,3 +244,15 @@ def _check_reach(joint: JointConfig) -> None:
                 f"arm.joints: {joint.name}: limit {limit:g} rad is servo position {counts}, outside "
                 f"0..{codec.COUNTS_PER_TURN - 1}; narrow the limit or calibrate its zero"
             )
+
+
+def _check_deadline(config: ArmConfig) -> None:
+    """Refuse a deadline shorter than one reading of all servos on the wire, at 10 bits a byte."""
+    ids = [joint.id for joint in config.joints]
+    reply = len(codec.packet(codec.BROADCAST, 0, bytes(codec.PRESENT.size)))
+    wire = 10 * (len(codec.sync_read(ids, codec.PRESENT)) + len(ids) * reply) / config.baudrate
+    if config.deadline <= wire:
+        raise ConfigError(
+            f"arm.deadline: {config.deadline:g} s is too short, a reading takes {wire:.4f} s on the wire at "
+            f"{config.baudrate} baud; raise one of them"
+        )

@@ -2,8 +2,8 @@
 
 Knows no driver: the drivers of this package stand in two tables, others (the simulated ones among them) announce
 themselves as entry points of the groups `gato_arm.arms` and `gato_arm.cameras`. A driver is imported when it is asked
-for, so the servo process never loads OpenCV. An arm driver is called with its `ArmConfig`, a camera driver with its
-name and its `CameraConfig`.
+for, so the servo process never loads OpenCV. An arm driver is called with its `ArmConfig`, a camera driver with the
+camera's name, source, size and frames a second.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def open_arm(config: ArmConfig) -> Arm:
 
 def open_camera(name: str, config: CameraConfig) -> Camera:
     """A camera of a config, constructed but not connected. Raises `ConfigError` for a driver that is not there."""
-    camera: Camera = _driver(CAMERA_GROUP, config.driver, f"cameras.{name}.driver")(name, config)
+    driver = _driver(CAMERA_GROUP, config.driver, f"cameras.{name}.driver")
+    camera: Camera = driver(name, config.source, config.size, config.fps)
     return camera
 
 

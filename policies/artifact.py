@@ -102,7 +102,9 @@ def write_card(folder: Path, card: Card) -> Card:
         if name not in names:
             raise ArtifactError(f"{folder / name}: missing, an artifact needs it")
     complete = Card.model_validate({**card.model_dump(), "files": hash_files(folder, names)})
-    text = yaml.dump(complete.model_dump(), Dumper=_PlainDumper, sort_keys=False, allow_unicode=True, width=120)
+    text = yaml.dump(
+        complete.model_dump(mode="json"), Dumper=_PlainDumper, sort_keys=False, allow_unicode=True, width=120
+    )
     staged = folder / f".{CARD}"
     staged.write_text(text, encoding="utf-8")
     os.replace(staged, folder / CARD)
@@ -153,17 +155,18 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 class _PlainDumper(yaml.SafeDumper):
-    """YAML without aliases, short lists of numbers on one line."""
+    """YAML without aliases, lists of numbers on one line."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True
 
-    def represent_list(self, data: list[Any]) -> yaml.Node:
-        flat = not any(isinstance(item, dict | list | str) for item in data)
-        return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=flat)
+
+def _represent_list(dumper: yaml.SafeDumper, data: list[Any]) -> yaml.Node:
+    plain = not any(isinstance(item, dict | list | str) for item in data)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=plain)
 
 
-_PlainDumper.add_representer(list, _PlainDumper.represent_list)
+_PlainDumper.add_representer(list, _represent_list)
 
 
 def _regular_files(folder: Path) -> Iterator[Path]:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from policies.gato.tokens import PATCH, ValueScale, patch_grid
+from policies.gato.tokens import ValueScale, patch_grid
 
 GRAPH = "policy.onnx"
 
@@ -63,7 +64,7 @@ class ProprioceptionCard(_Scaled):
 
     def scale(self) -> ValueScale:
         """The scaling that tokens.py applies."""
-        return ValueScale(self.low, self.high, self.companded)
+        return ValueScale(np.array(self.low), np.array(self.high), self.companded)
 
 
 class ActionCard(_Scaled):
@@ -81,7 +82,7 @@ class ActionCard(_Scaled):
 
     def scale(self) -> ValueScale:
         """The scaling of the action tokens; actions are binned, never companded."""
-        return ValueScale(self.low, self.high)
+        return ValueScale(np.array(self.low), np.array(self.high))
 
 
 class SequenceCard(_Model):
@@ -90,7 +91,7 @@ class SequenceCard(_Model):
     prompt_tokens: PositiveInt  # longest prompt
     window: PositiveInt  # timesteps that the cache holds behind the prompt
     timestep_tokens: PositiveInt  # observation, separator and actions of one timestep
-    patch: Literal[16] = PATCH  # pixels
+    patch: Literal[16] = 16  # pixels; the one size that tokens.py knows
     scratch: int = Field(default=0, ge=0)  # cache places behind the window that a step may write and forget
 
 
@@ -116,11 +117,6 @@ class Card(_Model):
     training: dict[str, Any]
     evaluation: dict[str, Any]
     files: dict[FileName, Sha256] = Field(default_factory=dict)  # every file of the folder but the card
-
-    @field_validator("rate", mode="before")
-    @classmethod
-    def _whole_rates_too(cls, value: object) -> object:
-        return float(value) if type(value) is int else value
 
     @field_validator("cameras", "proprioception", mode="after")
     @classmethod

@@ -158,8 +158,10 @@ class DatasetWriter:
         if len(episode) == 0:
             raise DatasetError("an episode without steps cannot be stored")
         if set(episode.images) != set(self._cameras) or set(episode.extra) != set(self._extra):
-            raise DatasetError(f"the episode has cameras {sorted(episode.images)} and extras {sorted(episode.extra)}, "
-                               f"{self.folder} expects {sorted(self._cameras)} and {sorted(self._extra)}")
+            raise DatasetError(
+                f"the episode has cameras {sorted(episode.images)} and extras {sorted(episode.extra)}, "
+                f"{self.folder} expects {sorted(self._cameras)} and {sorted(self._extra)}"
+            )
         for name, values in self._vectors(episode).items():
             expected = (len(episode), self.features[name]["shape"][0])
             if values.shape != expected:
@@ -195,8 +197,9 @@ class DatasetWriter:
     def _pack(self) -> None:
         """Move staged episodes into one data file. info.json is written last: until then the old dataset stands, and
         a writer that finds the staged files again writes the same files over."""
-        file = 1 + max((row["data/chunk_index"] * fmt.FILES_PER_CHUNK + row["data/file_index"] for row in self._rows),
-                       default=-1)
+        file = 1 + max(
+            (row["data/chunk_index"] * fmt.FILES_PER_CHUNK + row["data/file_index"] for row in self._rows), default=-1
+        )
         where = dict(zip(("chunk_index", "file_index"), divmod(file, fmt.FILES_PER_CHUNK), strict=True))
         tables: list[pa.Table] = []
         rows: list[dict[str, Any]] = []
@@ -206,19 +209,28 @@ class DatasetWriter:
             task = staged.schema.metadata[b"task"].decode()
             if task not in self._tasks:
                 self._tasks.append(task)
-            numbers = {"index": np.arange(start, start + staged.num_rows),
-                       "episode_index": np.full(staged.num_rows, len(self._rows) + len(rows)),
-                       "task_index": np.full(staged.num_rows, self._tasks.index(task))}
+            numbers = {
+                "index": np.arange(start, start + staged.num_rows),
+                "episode_index": np.full(staged.num_rows, len(self._rows) + len(rows)),
+                "task_index": np.full(staged.num_rows, self._tasks.index(task)),
+            }
             for name, values in numbers.items():
                 position = staged.schema.get_field_index(name)
                 staged = staged.set_column(position, name, pa.array(values.astype(np.int64)))
             table = staged.replace_schema_metadata(self._schema.metadata)
             tables.append(table)
-            rows.append({"episode_index": len(self._rows) + len(rows), "tasks": [task], "length": table.num_rows,
-                         "dataset_from_index": start, "dataset_to_index": start + table.num_rows,
-                         **{f"data/{key}": value for key, value in where.items()},
-                         **{f"meta/episodes/{key}": value for key, value in where.items()},
-                         **fmt.flatten(self._stats(table))})
+            rows.append(
+                {
+                    "episode_index": len(self._rows) + len(rows),
+                    "tasks": [task],
+                    "length": table.num_rows,
+                    "dataset_from_index": start,
+                    "dataset_to_index": start + table.num_rows,
+                    **{f"data/{key}": value for key, value in where.items()},
+                    **{f"meta/episodes/{key}": value for key, value in where.items()},
+                    **fmt.flatten(self._stats(table)),
+                }
+            )
             start += table.num_rows
         if tables:
             fmt.write_parquet(self.folder / fmt.DATA_PATH.format(**where), tables)
@@ -246,11 +258,21 @@ class DatasetWriter:
 
     def _info(self) -> dict[str, Any]:
         frames = self._rows[-1]["dataset_to_index"] if self._rows else 0
-        return {"codebase_version": fmt.CODEBASE_VERSION, "robot_type": self._robot_type,
-                "total_episodes": len(self._rows), "total_frames": frames, "total_tasks": len(self._tasks),
-                "chunks_size": fmt.FILES_PER_CHUNK, "data_files_size_in_mb": fmt.DATA_FILE_MB,
-                "video_files_size_in_mb": 500, "fps": self._fps, "splits": {"train": f"0:{len(self._rows)}"},
-                "data_path": fmt.DATA_PATH, "video_path": None, "features": self.features}
+        return {
+            "codebase_version": fmt.CODEBASE_VERSION,
+            "robot_type": self._robot_type,
+            "total_episodes": len(self._rows),
+            "total_frames": frames,
+            "total_tasks": len(self._tasks),
+            "chunks_size": fmt.FILES_PER_CHUNK,
+            "data_files_size_in_mb": fmt.DATA_FILE_MB,
+            "video_files_size_in_mb": 500,
+            "fps": self._fps,
+            "splits": {"train": f"0:{len(self._rows)}"},
+            "data_path": fmt.DATA_PATH,
+            "video_path": None,
+            "features": self.features,
+        }
 
 
 class Dataset:
@@ -261,12 +283,16 @@ class Dataset:
         self.folder = folder
         path = folder / fmt.INFO_PATH
         if not path.exists():
-            raise DatasetError(f"{folder} holds no dataset ({fmt.INFO_PATH} is missing); make one with gato-arm collect")
+            raise DatasetError(
+                f"{folder} holds no dataset ({fmt.INFO_PATH} is missing); make one: gato-arm collect"
+            )
         self.info: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         version = self.info.get("codebase_version")
         if version != fmt.CODEBASE_VERSION:
-            raise DatasetError(f"{folder} is a LeRobot dataset of version {version}, expected {fmt.CODEBASE_VERSION}; "
-                               "convert it with lerobot's converter")
+            raise DatasetError(
+                f"{folder} is a LeRobot dataset of version {version}, expected {fmt.CODEBASE_VERSION}; "
+                "convert it with lerobot's converter"
+            )
         self.features: fmt.Features = self.info["features"]
         self.fps = int(self.info["fps"])
         self.tasks: tuple[str, ...] = tuple(pq.read_table(folder / fmt.TASKS_PATH)["task"].to_pylist())
@@ -287,14 +313,17 @@ class Dataset:
         """Episode `index`, read from its data file. Raises IndexError."""
         row = self.rows[index]
         path = self.folder / self.info["data_path"].format(
-            chunk_index=row["data/chunk_index"], file_index=row["data/file_index"])
+            chunk_index=row["data/chunk_index"], file_index=row["data/file_index"]
+        )
         try:
             table = pq.read_table(path, filters=[("episode_index", "=", row["episode_index"])])
         except (OSError, pa.ArrowInvalid) as error:
             raise DatasetError(f"{os.fspath(path)} cannot be read: {error}") from error
         if table.num_rows != row["length"]:
-            raise DatasetError(f"{path} has {table.num_rows} rows of episode {row['episode_index']}, "
-                               f"its metadata says {row['length']}; the file is damaged")
+            raise DatasetError(
+                f"{path} has {table.num_rows} rows of episode {row['episode_index']}, "
+                f"its metadata says {row['length']}; the file is damaged"
+            )
         images: dict[str, Sequence[bytes]] = {}
         extra: dict[str, NDArray[np.float32]] = {}
         for name, feature in self.features.items():
@@ -303,8 +332,9 @@ class Dataset:
                 images[name.removeprefix(fmt.IMAGE_PREFIX)] = pc.struct_field(column, "bytes").to_pylist()
             elif name.startswith("observation.") and name not in (STATE, TARGETS):
                 extra[name.removeprefix("observation.")] = _matrix(table, name)
-        return Episode(row["tasks"][0], images, _matrix(table, STATE), _matrix(table, TARGETS),
-                       _matrix(table, ACTION), extra)
+        return Episode(
+            row["tasks"][0], images, _matrix(table, STATE), _matrix(table, TARGETS), _matrix(table, ACTION), extra
+        )
 
 
 def _matrix(table: pa.Table, name: str) -> NDArray[np.float32]:

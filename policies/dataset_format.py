@@ -29,16 +29,19 @@ EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.par
 IMAGE_PREFIX = "observation.images."
 IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
-BOOKKEEPING = {"timestamp": "float32", "frame_index": "int64", "episode_index": "int64", "index": "int64",
-               "task_index": "int64"}  # the columns that every LeRobot dataset has, in its order
+BOOKKEEPING = {
+    "timestamp": "float32",
+    "frame_index": "int64",
+    "episode_index": "int64",
+    "index": "int64",
+    "task_index": "int64",
+}  # the columns that every LeRobot dataset has, in its order
 
 Features = dict[str, dict[str, Any]]
 Stats = dict[str, dict[str, Any]]
 
 
-def make_features(
-    images: Mapping[str, tuple[int, int]], vectors: Mapping[str, Sequence[str]]
-) -> Features:
+def make_features(images: Mapping[str, tuple[int, int]], vectors: Mapping[str, Sequence[str]]) -> Features:
     """The `features` entry of info.json.
 
     `images` maps camera name to (height, width); `vectors` maps a feature's full name ("action",
@@ -49,7 +52,10 @@ def make_features(
         features[name] = {"dtype": "float32", "shape": [len(components)], "names": list(components)}
     for camera, (height, width) in images.items():
         features[IMAGE_PREFIX + camera] = {
-            "dtype": "image", "shape": [height, width, 3], "names": ["height", "width", "channels"]}
+            "dtype": "image",
+            "shape": [height, width, 3],
+            "names": ["height", "width", "channels"],
+        }
     for name, dtype in BOOKKEEPING.items():
         features[name] = {"dtype": dtype, "shape": [1], "names": None}
     return features
@@ -80,12 +86,27 @@ def tasks_table(tasks: Sequence[str]) -> pa.Table:
     """meta/tasks.parquet: LeRobot reads it with pandas and expects the task text as index, so the table carries the
     metadata by which pandas restores an index. Row i is task i."""
     text = {"name": "task", "field_name": "task", "pandas_type": "unicode", "numpy_type": "object", "metadata": None}
-    number = {"name": "task_index", "field_name": "task_index", "pandas_type": "int64", "numpy_type": "int64",
-              "metadata": None}
-    level = {"name": None, "field_name": None, "pandas_type": "unicode", "numpy_type": "object",
-             "metadata": {"encoding": "UTF-8"}}
-    metadata = {"index_columns": ["task"], "column_indexes": [level], "columns": [number, text],
-                "creator": {"library": "pyarrow", "version": pa.__version__}, "pandas_version": "2.0.0"}
+    number = {
+        "name": "task_index",
+        "field_name": "task_index",
+        "pandas_type": "int64",
+        "numpy_type": "int64",
+        "metadata": None,
+    }
+    level = {
+        "name": None,
+        "field_name": None,
+        "pandas_type": "unicode",
+        "numpy_type": "object",
+        "metadata": {"encoding": "UTF-8"},
+    }
+    metadata = {
+        "index_columns": ["task"],
+        "column_indexes": [level],
+        "columns": [number, text],
+        "creator": {"library": "pyarrow", "version": pa.__version__},
+        "pandas_version": "2.0.0",
+    }
     table = pa.table({"task_index": pa.array(range(len(tasks)), pa.int64()), "task": pa.array(tasks, pa.string())})
     return table.replace_schema_metadata({"pandas": json.dumps(metadata)})
 
@@ -93,8 +114,13 @@ def tasks_table(tasks: Sequence[str]) -> pa.Table:
 def describe(values: NDArray[Any]) -> dict[str, Any]:
     """Statistics of one feature over one episode; `values` is (T, ...), statistics are taken over T."""
     data = np.asarray(values, dtype=np.float64)
-    return {"min": data.min(axis=0).tolist(), "max": data.max(axis=0).tolist(), "mean": data.mean(axis=0).tolist(),
-            "std": data.std(axis=0).tolist(), "count": [len(data)]}
+    return {
+        "min": data.min(axis=0).tolist(),
+        "max": data.max(axis=0).tolist(),
+        "mean": data.mean(axis=0).tolist(),
+        "std": data.std(axis=0).tolist(),
+        "count": [len(data)],
+    }
 
 
 def describe_images(frames: NDArray[np.uint8]) -> dict[str, Any]:
@@ -105,8 +131,13 @@ def describe_images(frames: NDArray[np.uint8]) -> dict[str, Any]:
         return [[[float(value)]] for value in values]
 
     axes = (0, 1, 2)
-    return {"min": shaped(scaled.min(axis=axes)), "max": shaped(scaled.max(axis=axes)),
-            "mean": shaped(scaled.mean(axis=axes)), "std": shaped(scaled.std(axis=axes)), "count": [len(frames)]}
+    return {
+        "min": shaped(scaled.min(axis=axes)),
+        "max": shaped(scaled.max(axis=axes)),
+        "mean": shaped(scaled.mean(axis=axes)),
+        "std": shaped(scaled.std(axis=axes)),
+        "count": [len(frames)],
+    }
 
 
 def pool(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -119,8 +150,13 @@ def pool(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     variance = (weights * (stds**2 + (means - mean) ** 2)).sum(axis=0)
     low = np.min([np.asarray(part["min"]) for part in parts], axis=0)
     high = np.max([np.asarray(part["max"]) for part in parts], axis=0)
-    return {"min": low.tolist(), "max": high.tolist(), "mean": mean.tolist(),
-            "std": np.sqrt(variance).tolist(), "count": [int(counts.sum())]}
+    return {
+        "min": low.tolist(),
+        "max": high.tolist(),
+        "mean": mean.tolist(),
+        "std": np.sqrt(variance).tolist(),
+        "count": [int(counts.sum())],
+    }
 
 
 def flatten(stats: Stats) -> dict[str, Any]:

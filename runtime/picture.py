@@ -103,8 +103,9 @@ def _tile(cell: Cell) -> Image:
     band = np.empty((LINE * max(1, len(lines)) + 6, picture.shape[1], 3), dtype=np.uint8)
     band[:] = BACKGROUND
     for i, line in enumerate(lines):
-        cv2.putText(band, line, (2, LINE * (i + 1) - 3), cv2.FONT_HERSHEY_SIMPLEX, FONT_SCALE, TONES[cell.tone], 1,
-                    cv2.LINE_AA)
+        cv2.putText(
+            band, line, (2, LINE * (i + 1) - 3), cv2.FONT_HERSHEY_SIMPLEX, FONT_SCALE, TONES[cell.tone], 1, cv2.LINE_AA
+        )
     return np.concatenate([picture, band], axis=0)
 
 

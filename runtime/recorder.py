@@ -1,7 +1,7 @@
 """The flight recorder: a subscriber of the control loop that writes MCAP from a thread of its own.
 
 The tick only appends to a bounded queue; when the disk cannot keep up, whole steps are dropped and counted, and the
-count stands in every later step and at the end of the file. Every `FLUSH_PERIOD` the writer closes the chunk in hand and
+count stands in every later step and at the end of the file. Every `FLUSH_PERIOD` the writer ends the chunk in hand and
 syncs the file, so a crash, SIGKILL included, loses at most that much; `runtime.recording` reads what is left.
 
 Topics: /camera/<name> (foxglove.CompressedImage, JPEG), /joints and /command (foxglove.JointStates), /log
@@ -101,6 +101,10 @@ class Recorder:
     def on_episode_end(self, result: EpisodeResult) -> None:
         self._put(_Entry("end", result.stamp, result))
 
+    def verdict(self, result: EpisodeResult) -> None:
+        """Correct an episode's outcome, for a judge who speaks after the end."""
+        self._put(_Entry("verdict", result.stamp, result))
+
     def log(self, stamp: int, level: int, message: str) -> None:
         """Add a line to /log; `stamp` in monotonic ns, `level` one of DEBUG … FATAL."""
         self._put(_Entry("log", stamp, (level, message)))
@@ -163,36 +167,80 @@ class Recorder:
             self._write_step(entry.content)
         elif entry.kind == "log":
             level, message = entry.content
-            self._message("/log", "foxglove.Log", entry.stamp, {
-                "timestamp": self._time(entry.stamp), "level": level, "message": message, "name": "gato-arm",
-                "file": "", "line": 0})
+            self._message(
+                "/log",
+                "foxglove.Log",
+                entry.stamp,
+                {
+                    "timestamp": self._time(entry.stamp),
+                    "level": level,
+                    "message": message,
+                    "name": "gato-arm",
+                    "file": "",
+                    "line": 0,
+                },
+            )
         elif entry.kind == "start":
             info: EpisodeInfo = entry.content
             self._episode = info.index
-            self._message("/episode", "gato_arm.Episode", entry.stamp, {
-                "event": "start", "index": info.index, "task": info.task, "dropped": self.dropped})
+            self._message(
+                "/episode",
+                "gato_arm.Episode",
+                entry.stamp,
+                {"event": "start", "index": info.index, "task": info.task, "dropped": self.dropped},
+            )
         else:
             result: EpisodeResult = entry.content
-            self._message("/episode", "gato_arm.Episode", entry.stamp, {
-                "event": "end", "index": result.index, "task": result.task, "outcome": result.outcome,
-                "steps": result.steps, "dropped": self.dropped})
+            self._message(
+                "/episode",
+                "gato_arm.Episode",
+                entry.stamp,
+                {
+                    "event": entry.kind,
+                    "index": result.index,
+                    "task": result.task,
+                    "outcome": result.outcome,
+                    "steps": result.steps,
+                    "dropped": self.dropped,
+                },
+            )
 
     def _write_step(self, step: Step) -> None:
         from runtime.picture import jpeg
 
         for camera, image in step.observation.images.items():
-            self._message(f"/camera/{camera}", "foxglove.CompressedImage", step.stamp, {
-                "timestamp": self._time(step.observation.stamp), "frame_id": camera, "format": "jpeg",
-                "data": base64.b64encode(jpeg(image)).decode("ascii")})
+            self._message(
+                f"/camera/{camera}",
+                "foxglove.CompressedImage",
+                step.stamp,
+                {
+                    "timestamp": self._time(step.observation.stamp),
+                    "frame_id": camera,
+                    "format": "jpeg",
+                    "data": base64.b64encode(jpeg(image)).decode("ascii"),
+                },
+            )
         state = step.joint_state
         self._joints("/joints", state.stamp, positions=state.positions, velocities=state.velocities, loads=state.loads)
         self._joints("/command", step.stamp, positions=step.command)
-        self._message("/step", "gato_arm.Step", step.stamp, {
-            "timestamp": self._time(step.stamp), "episode": self._episode, "index": step.index,
-            "tokens": step.action.tokens.tolist(), "targets": step.action.targets.tolist(),
-            "command": step.command.tolist(),
-            "proprioception": {name: values.tolist() for name, values in step.observation.proprioception.items()},
-            "split_ms": dict(step.split_ms), "late_ms": step.late_ms, "missed": step.missed, "dropped": self.dropped})
+        self._message(
+            "/step",
+            "gato_arm.Step",
+            step.stamp,
+            {
+                "timestamp": self._time(step.stamp),
+                "episode": self._episode,
+                "index": step.index,
+                "tokens": step.action.tokens.tolist(),
+                "targets": step.action.targets.tolist(),
+                "command": step.command.tolist(),
+                "proprioception": {name: values.tolist() for name, values in step.observation.proprioception.items()},
+                "split_ms": dict(step.split_ms),
+                "late_ms": step.late_ms,
+                "missed": step.missed,
+                "dropped": self.dropped,
+            },
+        )
 
     def _joints(self, topic: str, stamp: int, *, positions: Any, velocities: Any = None, loads: Any = None) -> None:
         joints = []

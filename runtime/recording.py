@@ -126,17 +126,26 @@ class Recording:
                 episode = episodes.get(data["episode"], RecordedEpisode(data["episode"], "", None, 0, False))
                 if not episode.ended:
                     episodes[episode.index] = RecordedEpisode(
-                        episode.index, episode.task, None, max(episode.steps, data["index"] + 1), False)
+                        episode.index, episode.task, None, max(episode.steps, data["index"] + 1), False
+                    )
             elif message.topic == "/episode":
                 present = episodes.get(data["index"])
                 steps = present.steps if present else 0
-                ended = data["event"] == "end"
+                ended = data["event"] != "start"
                 episodes[data["index"]] = RecordedEpisode(
-                    data["index"], data["task"], data.get("outcome"), data.get("steps", steps), ended)
+                    data["index"], data["task"], data.get("outcome"), data.get("steps", steps), ended
+                )
         dropped = max(dropped, int(self.metadata().get("dropped", 0)))
         duration = (stamps[1] - stamps[0]) / 1e9 if stamps else 0.0
-        return Summary(self.complete, dict(messages), duration, dropped, messages["/step"], missed,
-                       tuple(episodes[index] for index in sorted(episodes)))
+        return Summary(
+            self.complete,
+            dict(messages),
+            duration,
+            dropped,
+            messages["/step"],
+            missed,
+            tuple(episodes[index] for index in sorted(episodes)),
+        )
 
     def _recovered(self, topics: Collection[str] | None) -> Iterator[RecordedMessage]:
         channels: dict[int, Channel] = {}

@@ -23,32 +23,60 @@ _TIME = _object(
     "time", (), sec={"type": "integer", "minimum": 0}, nsec={"type": "integer", "minimum": 0, "maximum": 999_999_999}
 )
 _JOINT = _object(
-    "foxglove.JointState", ("name",), name=_STRING, position=_NUMBER, velocity=_NUMBER, acceleration=_NUMBER,
+    "foxglove.JointState",
+    ("name",),
+    name=_STRING,
+    position=_NUMBER,
+    velocity=_NUMBER,
+    acceleration=_NUMBER,
     effort=_NUMBER,
 )
 
 SCHEMAS: dict[str, Schema] = {
     "foxglove.CompressedImage": _object(
-        "foxglove.CompressedImage", ("timestamp", "frame_id", "data", "format"), timestamp=_TIME, frame_id=_STRING,
-        data={"type": "string", "contentEncoding": "base64"}, format=_STRING,
+        "foxglove.CompressedImage",
+        ("timestamp", "frame_id", "data", "format"),
+        timestamp=_TIME,
+        frame_id=_STRING,
+        data={"type": "string", "contentEncoding": "base64"},
+        format=_STRING,
     ),
     "foxglove.JointStates": _object(
         "foxglove.JointStates", ("timestamp", "joints"), timestamp=_TIME, joints={"type": "array", "items": _JOINT}
     ),
     "foxglove.Log": _object(
-        "foxglove.Log", ("timestamp", "level", "message", "name", "file", "line"), timestamp=_TIME, level=_INTEGER,
-        message=_STRING, name=_STRING, file=_STRING, line={"type": "integer", "minimum": 0},
+        "foxglove.Log",
+        ("timestamp", "level", "message", "name", "file", "line"),
+        timestamp=_TIME,
+        level=_INTEGER,
+        message=_STRING,
+        name=_STRING,
+        file=_STRING,
+        line={"type": "integer", "minimum": 0},
     ),
     "gato_arm.Step": _object(
-        "gato_arm.Step", ("timestamp", "episode", "index", "tokens", "targets", "command", "split_ms", "missed"),
-        timestamp=_TIME, episode=_INTEGER, index=_INTEGER,
-        tokens={"type": "array", "items": _INTEGER}, targets=_NUMBERS, command=_NUMBERS,
+        "gato_arm.Step",
+        ("timestamp", "episode", "index", "tokens", "targets", "command", "split_ms", "missed"),
+        timestamp=_TIME,
+        episode=_INTEGER,
+        index=_INTEGER,
+        tokens={"type": "array", "items": _INTEGER},
+        targets=_NUMBERS,
+        command=_NUMBERS,
         proprioception={"type": "object", "additionalProperties": _NUMBERS},
-        split_ms={"type": "object", "additionalProperties": _NUMBER}, late_ms=_NUMBER, missed={"type": "boolean"},
+        split_ms={"type": "object", "additionalProperties": _NUMBER},
+        late_ms=_NUMBER,
+        missed={"type": "boolean"},
         dropped=_INTEGER,
     ),
     "gato_arm.Episode": _object(
-        "gato_arm.Episode", ("event", "index", "task"), event={"enum": ["start", "end"]}, index=_INTEGER, task=_STRING,
-        outcome={"type": ["string", "null"]}, steps=_INTEGER, dropped=_INTEGER,
+        "gato_arm.Episode",
+        ("event", "index", "task"),
+        event={"enum": ["start", "end", "verdict"]},
+        index=_INTEGER,
+        task=_STRING,
+        outcome={"type": ["string", "null"]},
+        steps=_INTEGER,
+        dropped=_INTEGER,
     ),
 }

@@ -106,13 +106,25 @@ class Report:
             of_task = [o for o in self.outcomes if o.task == task]
             judged = sum(o.outcome != UNJUDGED for o in of_task)
             won = sum(o.success for o in of_task)
-            per_task[task] = {"episodes": len(of_task), "judged": judged, "successes": won,
-                              "success_rate": won / judged if judged else None}
+            per_task[task] = {
+                "episodes": len(of_task),
+                "judged": judged,
+                "successes": won,
+                "success_rate": won / judged if judged else None,
+            }
         return {
-            "episodes": len(self.outcomes), "judged": self.judged, "successes": self.successes,
-            "success_rate": self.success_rate, "success_interval_95": [low, high], "per_task": per_task,
-            "failures": self.failures, "step_ms": self.step_ms(), "deadline_misses": self.deadline_misses,
-            "ticks": self.ticks, "policy": self.policy, "seed": self.seed,
+            "episodes": len(self.outcomes),
+            "judged": self.judged,
+            "successes": self.successes,
+            "success_rate": self.success_rate,
+            "success_interval_95": [low, high],
+            "per_task": per_task,
+            "failures": self.failures,
+            "step_ms": self.step_ms(),
+            "deadline_misses": self.deadline_misses,
+            "ticks": self.ticks,
+            "policy": self.policy,
+            "seed": self.seed,
             "mean_steps": self.ticks / len(self.outcomes) if self.outcomes else None,
             **self.extra,
         }
@@ -122,8 +134,10 @@ class Report:
         if not self.judged:
             return f"{len(self.outcomes)} episodes, none judged"
         low, high = wilson(self.successes, self.judged)
-        line = (f"{self.successes} of {self.judged} succeeded: {100 * self.successes / self.judged:.1f}% "
-                f"(95% interval {100 * low:.1f} to {100 * high:.1f}%)")
+        line = (
+            f"{self.successes} of {self.judged} succeeded: {100 * self.successes / self.judged:.1f}% "
+            f"(95% interval {100 * low:.1f} to {100 * high:.1f}%)"
+        )
         failures = ", ".join(f"{count} x {kind}" for kind, count in self.failures.items())
         return f"{line}; failures: {failures}" if failures else line
 
@@ -138,8 +152,12 @@ class Report:
         for task, entry in content["per_task"].items():
             share = entry["success_rate"]
             low, high = wilson(entry["successes"], entry["judged"])
-            table.add_row(task, str(entry["episodes"]), "unjudged" if share is None else f"{100 * share:.0f}%",
-                          "" if share is None else f"{100 * low:.0f} to {100 * high:.0f}%")
+            table.add_row(
+                task,
+                str(entry["episodes"]),
+                "unjudged" if share is None else f"{100 * share:.0f}%",
+                "" if share is None else f"{100 * low:.0f} to {100 * high:.0f}%",
+            )
         return table
 
 

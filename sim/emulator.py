@@ -1,8 +1,7 @@
-"""The emulated arm as a process of its own: servos on a pseudo-terminal, cameras on a stream, in real time.
+"""The emulated arm as a process of its own, behind the same driver and the same camera code as a real arm.
 
-The world stands behind the same driver and the same camera code as a real arm. One thread and one selector: bytes on
-the bus come first, and between any two of them at most one piece of other work is done (a batch of physics, one
-render), so that a request waits some milliseconds at most. Knows no policy and no servo loop.
+`emulate` is that process, `EmulatorProcess` starts one and `EmulatorClient` talks to one. Knows no policy and no servo
+loop.
 """
 
 from __future__ import annotations
@@ -11,251 +10,30 @@ import argparse
 import base64
 import json
 import os
-import selectors
+import select
 import signal
+import subprocess
 import sys
+import tempfile
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.camera_stream import CameraStream
-from sim.control_socket import ControlServer
-from sim.faults import EmulatorError, Faults, parse_faults
-from sim.plants import Joints, TracedPlant, WorldPlant
-from sim.pseudo_terminal import PseudoTerminal
-from sim.servo_bus import Plant, ServoBus
+from sim.control_socket import ControlClient
+from sim.emulated_arm import Emulator
+from sim.faults import EmulatorError, parse_faults
+from sim.tasks import Judge, TaskError, parse_task
+from sim.world import World
 
-IDS = (1, 2, 3, 4, 5, 6)
-CAMERAS = ("fixed", "wrist")
-CAMERA_RATE = 30  # Hz, a common webcam's
-JUDGE_RATE = 20  # Hz of the emulator's own time
-BATCH = 4  # physics substeps in a row at most, before the bus is looked at again
-LAG_LIMIT = 20  # physics substeps behind real time; what is beyond is given up
-LINE_SILENCE_NS = 20_000_000  # after this an incomplete request is forgotten
-HOUSEKEEPING_NS = 250_000_000
+__all__ = ["Emulator", "EmulatorClient", "EmulatorError", "EmulatorProcess", "emulate", "main"]
 
-
-class WorldLike(Joints, Protocol):
-    """The part of `sim.world.World` that the emulator needs."""
-
-    physics_rate: int
-
-    def reset(self, rng: np.random.Generator, *, keep_arm: bool = False) -> None: ...
-    def render(self, camera: str) -> NDArray[np.uint8]: ...
-
-
-class JudgeLike(Protocol):
-    """Watches one episode (`sim.tasks.Judge`)."""
-
-    outcome: str | None
-    steps: int
-
-    def update(self) -> None: ...
-
-
-class Emulator:
-    """Servos 1..6, cameras "fixed" and "wrist" and a control socket on top of `world`, which must have been reset.
-
-    `link` is the symlink to the pseudo-terminal, `control` the path of the control socket, `trace` the CSV file that
-    every goal on the bus is written to (see `TracedPlant`). `make_judge` makes the judge of a task's text. With
-    `orphan_timeout` (s) the emulator ends that long after its parent has died and no client holds the port any more.
-    Raises `EmulatorError` when one of the paths or the port cannot be had.
-    """
-
-    def __init__(
-        self,
-        world: WorldLike,
-        *,
-        make_judge: Callable[[str], JudgeLike],
-        link: Path | None = None,
-        camera_port: int = 0,
-        control: Path | None = None,
-        trace: Path | None = None,
-        faults: Faults | None = None,
-        orphan_timeout: float | None = None,
-        clock: Callable[[], int] = time.monotonic_ns,
-    ) -> None:
-        self._world, self._make_judge, self._clock = world, make_judge, clock
-        self._judge: JudgeLike | None = None
-        self._judge_at = 0  # substep count
-        self._period_ns = 1_000_000_000 // world.physics_rate
-        self._substeps_per_judgement = world.physics_rate // JUDGE_RATE
-        self._substeps = self._skipped = 0
-        self._lag_max_ns = 0
-        self._camera_period_ns = 1_000_000_000 // CAMERA_RATE
-        self._running = True
-        self._parent, self._orphan_timeout, self._alone_since = os.getppid(), orphan_timeout, 0
-        self._late: deque[tuple[int, bytes]] = deque()  # replies held back by a fault, with their time
-        self._last_byte = 0
-
-        with ExitStack() as stack:
-            # A SelectSelector has microsecond timeouts, epoll only milliseconds.
-            self._selector = stack.enter_context(selectors.SelectSelector())
-            self._plant = WorldPlant(world)
-            self._trace_path = trace
-            self._trace: TracedPlant | None = None
-            plant: Plant = self._plant
-            if trace is not None:
-                plant = self._trace = TracedPlant(self._plant, IDS, stack.enter_context(trace.open("w")), clock)
-                stack.callback(self._trace.flush)
-            self._bus = ServoBus(IDS, plant, faults)
-            self._terminal = PseudoTerminal(link)
-            stack.callback(self._terminal.close)
-            self._selector.register(self._terminal, selectors.EVENT_READ, self._serve_bus)
-            self._stream = CameraStream(CAMERAS, self._selector, camera_port)
-            stack.callback(self._stream.close)
-            self._control = control
-            if control is not None:
-                server = ControlServer(control, self._handlers(), self._selector, (EmulatorError, ValueError))
-                stack.callback(server.close)
-            self._stack = stack.pop_all()
-
-    def ready(self) -> dict[str, Any]:
-        """Where everything is: what is printed when the emulator is up."""
-        return {
-            "port": str(self._terminal.path),
-            "cameras": {camera: self._stream.url(camera) for camera in CAMERAS},
-            "control": self._control and str(self._control),
-            "trace": self._trace_path and str(self._trace_path),
-            "pid": os.getpid(),
-        }
-
-    def run(self) -> None:
-        """Emulate until `stop` is called or the emulator is an orphan."""
-        now = self._clock()
-        self._next_step = now
-        self._next_frame = {
-            camera: now + i * self._camera_period_ns // len(CAMERAS) for i, camera in enumerate(CAMERAS)
-        }
-        self._next_housekeeping = now
-        while self._running:
-            due = min(self._next_step, self._next_housekeeping, *self._next_frame.values())
-            if self._late:
-                due = min(due, self._late[0][0])
-            ready = self._selector.select(max(0, due - self._clock()) / 1e9)
-            for key, mask in sorted(ready, key=lambda item: item[0].fileobj is not self._terminal):
-                # A handler before may have dropped this one.
-                if key.fileobj in self._selector.get_map():
-                    key.data(key, mask)
-            self._work(self._clock())
-
-    def stop(self) -> None:
-        """End `run` within some milliseconds; may be called from a signal handler or another thread."""
-        self._running = False
-
-    def close(self) -> None:
-        """Hang up everywhere, remove link and socket, write the trace out."""
-        self._stack.close()
-
-    def _work(self, now: int) -> None:
-        """The one piece of work that is due and most urgent."""
-        if self._late and now >= self._late[0][0]:
-            self._terminal.write(self._late.popleft()[1])
-        elif now >= self._next_step:
-            self._advance(now)
-        elif now >= min(self._next_frame.values()):
-            camera = min(self._next_frame, key=lambda name: self._next_frame[name])
-            # Phase kept: a late frame does not shift the later ones.
-            periods = (now - self._next_frame[camera]) // self._camera_period_ns + 1
-            self._next_frame[camera] += periods * self._camera_period_ns
-            if self._stream.watched(camera):
-                self._stream.publish(camera, self._world.render(camera))
-        elif now >= self._next_housekeeping:
-            self._next_housekeeping = now + HOUSEKEEPING_NS
-            self._keep_house(now)
-
-    def _advance(self, now: int) -> None:
-        """Physics up to now, a batch at most; judge at its own rate."""
-        behind = (now - self._next_step) // self._period_ns + 1
-        self._lag_max_ns = max(self._lag_max_ns, now - self._next_step)
-        if behind > LAG_LIMIT:
-            self._skipped += behind - 1
-            self._next_step += (behind - 1) * self._period_ns
-            behind = 1
-        for _ in range(min(behind, BATCH)):
-            self._plant.step(1)
-            self._substeps += 1
-            self._next_step += self._period_ns
-            if self._judge is not None and self._judge.outcome is None and self._substeps >= self._judge_at:
-                self._judge_at += self._substeps_per_judgement
-                self._judge.update()
-
-    def _serve_bus(self, key: selectors.SelectorKey, mask: int) -> None:
-        data = self._terminal.read()
-        now = self._clock()
-        if now - self._last_byte > LINE_SILENCE_NS:
-            self._bus.forget()
-        self._last_byte = now
-        replies = self._bus.feed(data)
-        delay = self._bus.faults.take_delay()
-        if delay or self._late:  # the line keeps its order
-            self._late.append((now + round(delay * 1e9), replies))
-        elif replies:
-            self._terminal.write(replies)
-
-    def _keep_house(self, now: int) -> None:
-        if self._trace is not None:
-            self._trace.flush()
-        if self._orphan_timeout is None or os.getppid() == self._parent or self._terminal.in_use():
-            self._alone_since = now
-        elif now - self._alone_since > self._orphan_timeout * 1e9:
-            self._running = False
-
-    def _handlers(self) -> dict[str, Callable[..., Any]]:
-        return {
-            "reset": self._reset,
-            "judge": self._verdict,
-            "trace": self._flush_trace,
-            "frame": self._frame,
-            "stats": self._statistics,
-            "ready": self.ready,
-        }
-
-    def _reset(self, seed: int, task: str, home: bool = False) -> dict[str, int]:
-        judge = self._make_judge(task)  # refuses a task before anything has moved
-        self._world.reset(np.random.default_rng(seed), keep_arm=not home)
-        if home:
-            self._plant.placed()
-            self._bus.goals_to_present()
-        else:
-            self._plant.disturbed()
-        judge = self._make_judge(task)
-        self._judge, self._judge_at = judge, self._substeps + self._substeps_per_judgement
-        for i, camera in enumerate(CAMERAS):  # nobody should see the old layout for longer than needed
-            self._next_frame[camera] = self._clock() + i * self._camera_period_ns // len(CAMERAS)
-        return {"stamp": self._clock()}
-
-    def _verdict(self) -> dict[str, Any]:
-        if self._judge is None:
-            raise EmulatorError("no episode is running; ask for a reset first")
-        return {"outcome": self._judge.outcome, "steps": self._judge.steps}
-
-    def _flush_trace(self) -> str:
-        if self._trace is None:
-            raise EmulatorError("goals are not being traced; start the emulator with --trace FILE")
-        self._trace.flush()
-        return str(self._trace_path)
-
-    def _frame(self, camera: str) -> dict[str, Any]:
-        if camera not in CAMERAS:
-            raise EmulatorError(f"there is no camera {camera}; there are {', '.join(CAMERAS)}")
-        image = self._world.render(camera)
-        return {"shape": image.shape, "rgb": base64.b64encode(image.tobytes()).decode()}
-
-    def _statistics(self) -> dict[str, float]:
-        return {
-            "substeps": self._substeps,
-            "skipped": self._skipped,
-            "lag_max_ms": self._lag_max_ns / 1e6,
-            "requests": self._bus.requests,
-            "cpu_seconds": time.process_time(),
-        }
+START_TIMEOUT = 15.0  # s
+STOP_TIMEOUT = 3.0  # s between SIGTERM and SIGKILL
 
 
 def emulate(
@@ -275,10 +53,6 @@ def emulate(
     `seed` chooses the first layout and the faults; `on_ready` is given `Emulator.ready()`. Raises `EmulatorError` when
     a path, the port or a fault cannot be had.
     """
-    # Only the process that emulates pays for PyBullet.
-    from sim.tasks import Judge, parse_task
-    from sim.world import World
-
     chosen_faults = parse_faults(faults, seed)
     world = World(image_size=image_size)
     world.reset(np.random.default_rng(seed))
@@ -302,6 +76,154 @@ def emulate(
         world.close()
 
 
+class EmulatorClient:
+    """Asks a running emulator through its control socket. Every method raises `EmulatorError` when it is gone."""
+
+    def __init__(self, control: Path) -> None:
+        self._asking = ControlClient(control, refusals=(TaskError,))
+
+    def reset(self, seed: int, task: str, home: bool = False) -> int:
+        """A new episode: blocks laid out as `World.reset(default_rng(seed))` does, and a judge for `task`.
+
+        The arm stays as it is; with `home` it is placed at its home pose, and goals in force are set there. Returns the
+        monotonic time, ns: frames stamped before may still show the old layout. Raises `TaskError`.
+        """
+        return int(self._asking.ask("reset", seed=seed, task=task, home=home)["stamp"])
+
+    def judge(self) -> dict[str, Any]:
+        """`outcome` ("success", a kind of failure, or None while the episode runs) and `steps` judged, at 20 Hz."""
+        return dict(self._asking.ask("judge"))
+
+    def trace(self) -> Path:
+        """The file of every servo goal so far: CSV with monotonic_ns, id, goal, torque, present, in counts."""
+        return Path(self._asking.ask("trace"))
+
+    def frame(self, camera: str) -> NDArray[np.uint8]:
+        """What `camera` sees now, uncompressed: (H, W, 3) RGB."""
+        answer = self._asking.ask("frame", camera=camera)
+        return np.frombuffer(base64.b64decode(answer["rgb"]), dtype=np.uint8).reshape(answer["shape"])
+
+    def stats(self) -> dict[str, float]:
+        """`substeps` of physics done, `skipped` to keep up with real time, `lag_max_ms`, bus `requests`,
+        `cpu_seconds`."""
+        return dict(self._asking.ask("stats"))
+
+    def close(self) -> None:
+        """Stop asking; the emulator goes on."""
+        self._asking.close()
+
+
+class EmulatorProcess(EmulatorClient):
+    """An emulator in a process of its own, up when the constructor returns and gone after `close`.
+
+    Without `link` and `trace` both are made in a temporary folder that `close` removes. Ctrl-C does not reach it, and
+    when this process dies it ends itself `orphan_timeout` s after the last client has closed the port. Raises
+    `EmulatorError` when it does not come up.
+    """
+
+    def __init__(
+        self,
+        *,
+        link: Path | None = None,
+        camera_port: int = 0,
+        trace: Path | None = None,
+        faults: str = "",
+        seed: int = 0,
+        image_size: tuple[int, int] = (64, 64),
+        orphan_timeout: float = 2.0,
+    ) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="gato-arm-")
+        folder = Path(self._folder.name)
+        self._log = folder / "stderr"
+        options: dict[str, object] = {
+            "link": link or folder / "servos",
+            "control": folder / "control",
+            "trace": trace or folder / "goals.csv",
+            "camera-port": camera_port,
+            "fault": faults,
+            "seed": seed,
+            "orphan-timeout": orphan_timeout,
+        }
+        command = [sys.executable, "-m", "sim.emulator", *(f"--{name}={value}" for name, value in options.items())]
+        root = str(Path(__file__).resolve().parents[1])
+        path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [*command, "--image-size", *map(str, image_size)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=os.environ | {"PYTHONPATH": path},
+                start_new_session=True,
+            )
+        try:
+            self._ready = self._await_ready()
+            super().__init__(folder / "control")
+        except EmulatorError:
+            self._end()
+            raise
+
+    @property
+    def port(self) -> Path:
+        """The serial port of the servos."""
+        return Path(self._ready["port"])
+
+    @property
+    def control(self) -> Path:
+        """The control socket, for another `EmulatorClient`."""
+        return Path(self._ready["control"])
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def camera_url(self, camera: str) -> str:
+        """Where `camera` is streamed."""
+        return str(self._ready["cameras"][camera])
+
+    def close(self) -> None:
+        """End the emulator; may be called more than once."""
+        super().close()
+        self._end()
+
+    def __enter__(self) -> EmulatorProcess:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _await_ready(self) -> dict[str, Any]:
+        """The first line of JSON on stdout; PyBullet prints its build time before it."""
+        output = self._process.stdout
+        assert output is not None
+        received = b""
+        deadline = time.monotonic() + START_TIMEOUT
+        while (left := deadline - time.monotonic()) > 0:
+            if not select.select([output], [], [], left)[0]:
+                break
+            data = os.read(output.fileno(), 65536)
+            if not data:
+                last = (self._log.read_text(errors="replace").strip() or "it said nothing").splitlines()[-1]
+                raise EmulatorError(f"the emulator did not start: {last}")
+            received += data
+            for line in received.split(b"\n")[:-1]:
+                if line.startswith(b"{"):
+                    return dict(json.loads(line))
+        raise EmulatorError(f"the emulator did not come up within {START_TIMEOUT:g} s; is the machine overloaded?")
+
+    def _end(self) -> None:
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._folder.cleanup()
+
+
 def _announce(ready: dict[str, Any]) -> None:
     """Say where everything is as one JSON line; whatever libraries print afterwards goes to stderr."""
     print(json.dumps(ready), flush=True)
@@ -315,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--camera-port", type=int, default=0, help="TCP port of the camera stream (default: any)")
     parser.add_argument("--control", type=Path, help="Unix socket for resets and verdicts")
     parser.add_argument("--trace", type=Path, help="CSV file for every goal that reaches a servo")
-    parser.add_argument("--fault", default="", help="e.g. drop=0.01,corrupt=0.01,delay=0.02,delay_ms=20,silent=3+4,hot=2")
+    parser.add_argument("--fault", default="", help="e.g. drop=0.01,corrupt=0.01,delay=0.02,delay_ms=20,silent=3,hot=2")
     parser.add_argument("--seed", type=int, default=0, help="of the first layout and of the faults")
     parser.add_argument("--image-size", type=int, nargs=2, default=(64, 64), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--orphan-timeout", type=float, help="s after which an emulator nobody uses ends itself")

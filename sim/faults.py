@@ -24,8 +24,8 @@ class Faults:
     silent: frozenset[int] = frozenset()  # servo ids that neither hear nor answer
     hot: frozenset[int] = frozenset()  # servo ids that report overheating
     seed: int = 0
-    _rng: np.random.Generator = field(init=False, repr=False)
-    _late: bool = field(init=False, repr=False, default=False)
+    _rng: np.random.Generator = field(init=False, repr=False, compare=False)
+    _late: bool = field(init=False, repr=False, compare=False, default=False)
 
     def __post_init__(self) -> None:
         self._rng = np.random.default_rng(self.seed)

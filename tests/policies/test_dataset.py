@@ -30,8 +30,14 @@ def make_episode(seed: int, length: int = 12, task: str = "stack the red block o
 
 
 def open_writer(folder: Path, fps: int = 20) -> DatasetWriter:
-    return DatasetWriter(folder, fps=fps, images=IMAGES, joint_names=JOINTS, robot_type="test",
-                         extra={"environment_state": ("x", "y", "z")})
+    return DatasetWriter(
+        folder,
+        fps=fps,
+        images=IMAGES,
+        joint_names=JOINTS,
+        robot_type="test",
+        extra={"environment_state": ("x", "y", "z")},
+    )
 
 
 def same(left: Episode, right: Episode) -> bool:
@@ -67,7 +73,10 @@ def test_layout_is_lerobot_v3(tmp_path: Path) -> None:
     info = json.loads((tmp_path / "meta/info.json").read_text())
     assert info["codebase_version"] == "v3.0" and info["total_episodes"] == 3 and info["total_frames"] == 12
     assert info["features"]["observation.images.fixed"] == {
-        "dtype": "image", "shape": [4, 6, 3], "names": ["height", "width", "channels"]}
+        "dtype": "image",
+        "shape": [4, 6, 3],
+        "names": ["height", "width", "channels"],
+    }
     data = pq.ParquetFile(tmp_path / "data/chunk-000/file-000.parquet")
     assert data.num_row_groups == 3
     table = data.read()
@@ -97,8 +106,11 @@ def test_statistics_pool_to_those_of_all_steps(tmp_path: Path) -> None:
     assert stats["min"] == pytest.approx(actions.min(axis=0)) and stats["count"] == [len(actions)]
 
 
-@given(st.lists(arrays(np.float64, st.tuples(st.integers(1, 9), st.just(2)), elements=st.floats(-9, 9)), min_size=1,
-                max_size=4))
+@given(
+    st.lists(
+        arrays(np.float64, st.tuples(st.integers(1, 9), st.just(2)), elements=st.floats(-9, 9)), min_size=1, max_size=4
+    )
+)
 def test_pool_equals_one_pass(parts: list[np.ndarray]) -> None:
     pooled = fmt.pool([fmt.describe(part) for part in parts])
     everything = np.concatenate(parts)
@@ -151,11 +163,27 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="action has a value that is not finite"):
         writer.add(bad)
     with pytest.raises(DatasetError, match="camera wrist has 11 images for 12 steps"):
-        writer.add(Episode(good.task, {**good.images, "wrist": good.images["wrist"][1:]}, good.joint_positions,
-                           good.joint_targets, good.actions, good.extra))
+        writer.add(
+            Episode(
+                good.task,
+                {**good.images, "wrist": good.images["wrist"][1:]},
+                good.joint_positions,
+                good.joint_targets,
+                good.actions,
+                good.extra,
+            )
+        )
     with pytest.raises(DatasetError, match="expects"):
-        writer.add(Episode(good.task, {"fixed": good.images["fixed"]}, good.joint_positions, good.joint_targets,
-                           good.actions, good.extra))
+        writer.add(
+            Episode(
+                good.task,
+                {"fixed": good.images["fixed"]},
+                good.joint_positions,
+                good.joint_targets,
+                good.actions,
+                good.extra,
+            )
+        )
     writer.close()
     with pytest.raises(DatasetError, match="another rate"):
         open_writer(tmp_path, fps=30)

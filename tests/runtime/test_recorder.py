@@ -44,8 +44,15 @@ def test_everything_comes_back(whole: Path) -> None:
     recording = Recording(whole)
     summary = recording.summary()
     assert summary.complete and summary.dropped == 0 and summary.steps == 60
-    assert summary.messages == {"/camera/fixed": 60, "/camera/wrist": 60, "/joints": 60, "/command": 60, "/step": 60,
-                                "/episode": 4, "/log": 1}
+    assert summary.messages == {
+        "/camera/fixed": 60,
+        "/camera/wrist": 60,
+        "/joints": 60,
+        "/command": 60,
+        "/step": 60,
+        "/episode": 4,
+        "/log": 1,
+    }
     assert [(e.outcome, e.steps, e.ended) for e in summary.episodes] == [("success", 30, True), ("dropped", 30, True)]
     assert recording.metadata()["robot"] == "test" and recording.metadata()["joints"] == ",".join(JOINTS)
     step = make_step(7, 0)
@@ -157,8 +164,12 @@ for index in range(100000):
 
 def test_sigkill_loses_only_the_last_moments(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
-    process = subprocess.Popen([sys.executable, "-c", RECORD_FOREVER, str(tmp_path)], stdout=subprocess.PIPE, cwd=root,
-                               env={**os.environ, "PYTHONPATH": str(root)})
+    process = subprocess.Popen(
+        [sys.executable, "-c", RECORD_FOREVER, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
     assert process.stdout is not None
     written = 0
     for line in process.stdout:

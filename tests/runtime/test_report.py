@@ -22,8 +22,13 @@ def make(outcomes: list[str]) -> Report:
 
 @pytest.mark.parametrize(
     ("successes", "trials", "low", "high"),
-    [(256, 256, 0.98522, 1.0), (300, 300, 0.98736, 1.0), (8, 10, 0.49016, 0.94331), (0, 10, 0.0, 0.27753),
-     (0, 0, 0.0, 1.0)],
+    [
+        (256, 256, 0.98522, 1.0),
+        (300, 300, 0.98736, 1.0),
+        (8, 10, 0.49016, 0.94331),
+        (0, 10, 0.0, 0.27753),
+        (0, 0, 0.0, 1.0),
+    ],
 )
 def test_wilson_matches_published_values(successes: int, trials: int, low: float, high: float) -> None:
     assert wilson(successes, trials) == pytest.approx((low, high), abs=1e-5)
@@ -48,7 +53,12 @@ def test_wilson_refuses_more_successes_than_trials() -> None:
 def test_json_has_the_fields_of_the_design() -> None:
     content = make(["success", "dropped", "success", "not stacked", "dropped"]).to_json()
     assert content["episodes"] == 5 and content["successes"] == 2 and content["success_rate"] == 0.4
-    assert content["per_task"]["task 0"] == {"episodes": 3, "judged": 3, "successes": 2, "success_rate": pytest.approx(2 / 3)}
+    assert content["per_task"]["task 0"] == {
+        "episodes": 3,
+        "judged": 3,
+        "successes": 2,
+        "success_rate": pytest.approx(2 / 3),
+    }
     assert list(content["failures"].items()) == [("dropped", 2), ("not stacked", 1)]
     assert content["step_ms"] == {"p50": 1.5, "p99": 2.0, "max": 2.0}
     assert content["ticks"] == 60 and content["deadline_misses"] == 2

@@ -1,0 +1,43 @@
+# Two commands: `make run` and `make test`. Both build .venv when it is not there or pyproject.toml has changed.
+#   make run ARGS='--episodes 3 --task "stack the red block on the blue block"'
+
+VENV := .venv
+BASE := $(VENV)/.stamp-base
+FULL := $(VENV)/.stamp-full
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for python in python3.11 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+
+.PHONY: setup develop run test format clean
+
+setup: $(BASE)  ## what running needs, simulator included
+
+develop: $(FULL)  ## and what training, data sets and the tests need
+
+run: $(BASE)  ## episodes in real time on the emulated arm
+	$(BIN)/gato-arm run $(ARGS)
+
+test: $(FULL)  ## lint, types, tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest $(ARGS)
+
+format: $(FULL)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV)
+
+$(BASE): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or later found; install it, or say make PYTHON=/path/to/python" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+# torch first and alone: where a wheel of this very version lies at hand, pip then takes that one.
+$(FULL): $(BASE)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dataset,dev]'
+	@touch $@

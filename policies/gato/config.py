@@ -1,0 +1,33 @@
+"""The sizes of the model, and the names of Gato's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of the transformer. `feedforward` is the width of each half of the GEGLU."""
+
+    layers: int = 6
+    heads: int = 6
+    head_width: int = 64
+    feedforward: int = 1024
+    patch_channels: int = 64
+    stochastic_depth: float = 0.0
+    init: float = 0.5  # std of embeddings and positions; smaller ones learn to bind words to pixels far later
+
+    @property
+    def width(self) -> int:
+        """Width of the residual stream."""
+        return self.heads * self.head_width
+
+
+# Reed et al. 2022, table 5; the split GEGLU is counted there as one feed-forward width.
+SIZES = {
+    "10M": ModelConfig(),
+    "tiny": ModelConfig(layers=2, heads=2, head_width=32, feedforward=128, patch_channels=32),
+    "79M": ModelConfig(layers=8, heads=24, head_width=32, feedforward=3072, stochastic_depth=0.1),
+    "364M": ModelConfig(layers=12, heads=12, head_width=128, feedforward=6144, stochastic_depth=0.1),
+    "1.18B": ModelConfig(layers=24, heads=16, head_width=128, feedforward=8192, stochastic_depth=0.1),
+}

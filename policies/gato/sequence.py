@@ -1,0 +1,124 @@
+"""Which token stands where: in a timestep, in an episode, and in the cache that a control step keeps.
+
+Knows modalities and counts only, no robot and no model; numpy only. An episode, flattened as in Gato:
+
+    prompt:    instruction text, padded to a fixed length, then (optionally) timesteps of a demonstration
+    timestep:  image patches (cameras in lexicographic order), proprioception (likewise), separator, action
+
+A timestep's action is known only after it was executed, and the executed action may differ from the decoded one. So
+the model takes an episode in blocks: what was executed at t - 1, then the observation of t and its separator. The
+tokens stand in Gato's order; only the cut differs. Attention: a block sees the prompt, the `window` - 1 blocks before
+it, and all of itself; the prompt sees itself. Decoded action tokens see their block's view and the earlier ones of
+their own action; nothing but them sees them.
+
+Positions are counted in tokens from the start of the sequence and taken modulo `PERIOD`. The rotary frequencies are
+whole multiples of 2 pi / PERIOD, so the wrap is exact and tick 10,000 is no different from tick 10.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.gato.tokens import BINS, CONTINUOUS_START, SEPARATOR, patch_grid, patch_positions
+
+Bools = NDArray[np.bool_]
+Ids = NDArray[np.int64]
+
+PERIOD = 4096  # tokens
+PADDING = 0  # text id in unused prompt places; the mask hides them
+FILLER = CONTINUOUS_START + BINS // 2
+
+
+@dataclass(frozen=True)
+class SequenceSpec:
+    """The shape of an episode. Cameras and tensors must be in lexicographic order (ValueError)."""
+
+    cameras: tuple[tuple[str, int, int], ...]  # name, height, width
+    tensors: tuple[tuple[str, int], ...]  # name, components
+    actions: int  # tokens in an action
+    text: int = 16  # prompt places for the instruction
+    window: int = 4  # timesteps in view, the present one included
+
+    def __post_init__(self) -> None:
+        for kind, names in (("cameras", [c[0] for c in self.cameras]), ("tensors", [t[0] for t in self.tensors])):
+            if names != sorted(names):
+                raise ValueError(f"{kind} {names} must be in lexicographic order: {sorted(names)}")
+        if min(self.actions, self.text, self.window) < 1:
+            raise ValueError("actions, text and window must be at least 1")
+
+    @property
+    def patches(self) -> int:
+        """Image patches in a timestep, all cameras."""
+        return sum(math.prod(patch_grid(height, width)) for _, height, width in self.cameras)
+
+    @property
+    def components(self) -> int:
+        """Proprioception tokens in a timestep."""
+        return sum(size for _, size in self.tensors)
+
+    @property
+    def observation(self) -> int:
+        """Tokens from the first patch to the separator."""
+        return self.patches + self.components + 1
+
+    @property
+    def block(self) -> int:
+        """Tokens in a block: executed action, then observation. As many as a timestep has."""
+        return self.actions + self.observation
+
+    @property
+    def block_ids(self) -> int:
+        """Tokens of a block that have ids: executed action, proprioception, separator."""
+        return self.actions + self.components + 1
+
+    def prompt(self, demonstration: int = 0) -> int:
+        """Tokens of a prompt with `demonstration` timesteps."""
+        return self.text + demonstration * self.block
+
+    def cache(self, demonstration: int = 0) -> int:
+        """Cache slots: the prompt, a ring of `window` blocks, and scratch for the action being decoded."""
+        return self.prompt(demonstration) + self.window * self.block + self.actions - 1
+
+    def ring_slot(self, timestep: int, demonstration: int = 0) -> int:
+        """First cache slot of the block of `timestep`: the oldest block leaves, the prompt stays."""
+        return self.prompt(demonstration) + timestep % self.window * self.block
+
+    def position(self, timestep: int, demonstration: int = 0) -> int:
+        """Position of the first token of the block of `timestep`."""
+        return (self.prompt(demonstration) + timestep * self.block) % PERIOD
+
+    def pad_text(self, ids: Ids) -> tuple[Ids, Bools]:
+        """(text,) ids and which of them are real. ValueError when the instruction is too long."""
+        if len(ids) > self.text:
+            raise ValueError(f"the instruction has {len(ids)} tokens; this policy's prompt has room for {self.text}")
+        padded = np.full(self.text, PADDING, dtype=np.int64)
+        padded[: len(ids)] = ids
+        return padded, np.arange(self.text) < len(ids)
+
+    def write_block(self, out: Ids, executed: Ids | None, tensors: Sequence[Ids]) -> None:
+        """Fill `out` (block_ids,) in place; without an executed action its places are filler that the mask hides."""
+        out[: self.actions] = FILLER if executed is None else executed
+        start = self.actions
+        for ids in tensors:
+            out[start : start + len(ids)] = ids
+            start += len(ids)
+        if start != self.block_ids - 1:
+            raise ValueError(f"{start - self.actions} proprioception tokens, this sequence has {self.components}")
+        out[-1] = SEPARATOR
+
+    def patch_positions(self, rng: np.random.Generator | None = None) -> tuple[Ids, Ids]:
+        """Row and column bins (patches,) of all cameras' patches; sampled with `rng`, their means without."""
+        grids = [patch_positions(*patch_grid(height, width), rng) for _, height, width in self.cameras]
+        return np.concatenate([g[0] for g in grids]), np.concatenate([g[1] for g in grids])
+
+
+def visible_blocks(blocks: int, window: int, demonstration: int) -> Bools:
+    """(blocks, blocks): may a token of block i (row) see block j; the first `demonstration` blocks are prompt."""
+    i, j = np.arange(blocks)[:, None], np.arange(blocks)[None, :]
+    inside: Bools = (j <= i) & ((j > i - window) | (j < demonstration))
+    return inside

@@ -1,0 +1,172 @@
+"""Behaviour cloning on a `Replay`: the loss, the optimiser, the moving average, checkpoints.
+
+Loss: cross-entropy on the action tokens alone, against the demonstrator's bins softened by a Gaussian of 4 bins; the
+decoder is fed labels with noise, so that a bin more or less in an earlier joint does not move a later one. Where the
+simulator's truth is known, auxiliary heads (training only) say where the named things are and which patch shows them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from policies.gato.config import ModelConfig
+from policies.gato.data import TRUTH, Batch
+from policies.gato.model import Gato
+from policies.gato.sequence import SequenceSpec
+from policies.gato.tokens import BINS, CONTINUOUS_START
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What is learned from, and how fast."""
+
+    batch: int = 128  # sequences
+    length: int = 8  # timesteps in a sequence
+    demonstration: int = 4  # timesteps of a prompt
+    learning_rate: float = 5e-4
+    warmup: int = 200  # iterations
+    weight_decay: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.95)
+    average: float = 0.998  # of the weights that are kept
+    softness: float = 4.0  # bins, standard deviation of the soft labels
+    auxiliary: float = 10.0  # weight of the position loss
+    clip: float = 1.0
+
+
+class Objective(nn.Module):
+    """The network with its training-only heads; `forward` is the loss, and what to plot."""
+
+    bins: Tensor
+
+    def __init__(self, model: Gato, config: TrainConfig) -> None:
+        super().__init__()
+        self.model, self.config = model, config
+        width = model.config.width
+        self.where = nn.Sequential(nn.Linear(width, 256), nn.GELU(), nn.Linear(256, TRUTH))
+        self.shown = nn.Linear(width, 2)
+        self.register_buffer("bins", torch.arange(BINS, dtype=torch.float32), persistent=False)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        model, spec = self.model, self.model.spec
+        b, length = batch.loss_mask.shape
+        text = model.embed_ids(batch.text)
+        blocks = model.embed_blocks(batch.images, batch.ids).view(b, length * spec.block, -1)
+        decoded = model.embed_actions((batch.inputs + CONTINUOUS_START).flatten(0, 1)).view(
+            b, length * (spec.actions - 1), -1
+        )
+        hidden = model(torch.cat([text, blocks, decoded], dim=1), batch.positions, batch.mask)
+        inside = hidden[:, spec.text : spec.text + length * spec.block].view(b, length, spec.block, -1)
+        after = hidden[:, spec.text + length * spec.block :].view(b, length, spec.actions - 1, -1)
+        logits = model.action_logits(torch.cat([inside[:, :, -1:], after], dim=2)).float()
+        weight = batch.loss_mask.float()
+        weight = weight / weight.sum().clamp_min(1)
+        distance = (self.bins - batch.labels[..., None]) / self.config.softness
+        soft = torch.softmax(-0.5 * distance**2, dim=-1)
+        cross_entropy = -(soft * F.log_softmax(logits, dim=-1)).sum(-1)
+        action_loss = (cross_entropy.mean(-1) * weight).sum()
+        error = (logits.detach().argmax(-1) - batch.labels).abs().float()
+        shown, known = self._patch_loss(inside[:, :, spec.actions : spec.actions + spec.patches], batch)
+        guess = self.where(inside[:, :, -1]).float()
+        truth = torch.nan_to_num(batch.truth)
+        place = F.smooth_l1_loss(guess, truth * 5, beta=0.1, reduction="none").mean(-1)
+        place_loss = (place * weight * known).sum()
+        shown_loss = (shown * weight * known).sum()
+        loss = action_loss + self.config.auxiliary * place_loss + shown_loss
+        millimetres = ((guess / 5 - truth).abs().mean(-1) * weight * known).sum() * 1000
+        return loss, {
+            "loss": loss.detach(),
+            "action": action_loss.detach(),
+            "bins": ((error.mean(-1)) * weight).sum(),
+            "shown": shown_loss.detach(),
+            "mm": millimetres.detach(),
+        }
+
+    def _patch_loss(self, patches: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(B, L) loss of the patch labels, and where they are known."""
+        known = ~torch.isnan(batch.patch_truth).flatten(2).any(-1) & ~torch.isnan(batch.truth).any(-1)
+        truth = torch.nan_to_num(batch.patch_truth)
+        loss = F.binary_cross_entropy_with_logits(self.shown(patches).float(), truth, reduction="none")
+        return loss.mean((-1, -2)) * 10, known.float()
+
+
+class Trainer:
+    """Objective, optimiser and moving average on one device. `update` is one iteration."""
+
+    def __init__(self, model: Gato, config: TrainConfig, *, compiled: bool = False) -> None:
+        self.config, self.model = config, model
+        self.device = next(model.parameters()).device
+        self.objective = Objective(model, config).to(self.device)
+        decayed = [p for p in self.objective.parameters() if p.ndim >= 2]
+        plain = [p for p in self.objective.parameters() if p.ndim < 2]
+        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        self.optimiser = torch.optim.AdamW(
+            groups, lr=config.learning_rate, betas=config.betas, fused=self.device.type == "cuda"
+        )
+        self.average = {name: p.detach().clone().float() for name, p in model.named_parameters()}
+        self.iterations = 0
+        self._loss = torch.compile(self.objective) if compiled else self.objective
+
+    def update(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+        """One step of AdamW; `progress` in [0, 1] places it on the cosine. Returns the measures, not yet fetched."""
+        config = self.config
+        scale = min(1.0, (self.iterations + 1) / config.warmup) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+        for group in self.optimiser.param_groups:
+            group["lr"] = config.learning_rate * scale
+        self.objective.train()
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda"):
+            loss, measures = self._loss(batch)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.objective.parameters(), config.clip)
+        self.optimiser.step()
+        self.iterations += 1
+        decay = min(config.average, self.iterations / (self.iterations + 10))
+        names = list(self.average)
+        parameters = dict(self.model.named_parameters())
+        torch._foreach_lerp_([self.average[n] for n in names], [parameters[n].detach() for n in names], 1 - decay)
+        return measures
+
+    def averaged(self) -> Gato:
+        """A copy of the network with the averaged weights, in evaluation mode."""
+        copy = Gato(self.model.config, self.model.spec, self.model.vocabulary).to(self.device)
+        self.load_average(copy)
+        return copy.eval().requires_grad_(False)
+
+    def load_average(self, into: Gato) -> None:
+        """Copy the averaged weights into `into`."""
+        with torch.no_grad():
+            for name, parameter in into.named_parameters():
+                parameter.copy_(self.average[name])
+
+
+def save_checkpoint(path: Path, model: Gato, details: dict[str, Any]) -> None:
+    """Weights in fp16 with everything needed to build the network again. Tensors and plain values only."""
+    weights = {name: p.detach().half().cpu() for name, p in model.named_parameters()}
+    torch.save(
+        {
+            "weights": weights,
+            "config": asdict(model.config),
+            "spec": asdict(model.spec),
+            "vocabulary": model.vocabulary,
+            "details": details,
+        },
+        path,
+    )
+
+
+def load_checkpoint(path: Path) -> tuple[Gato, dict[str, Any]]:
+    """The network, fp32 on the CPU in evaluation mode, and the details saved with it."""
+    state = torch.load(path, weights_only=True, map_location="cpu")
+    spec = state["spec"]
+    spec["cameras"] = tuple(tuple(c) for c in spec["cameras"])
+    spec["tensors"] = tuple(tuple(t) for t in spec["tensors"])
+    model = Gato(ModelConfig(**state["config"]), SequenceSpec(**spec), state["vocabulary"])
+    model.load_state_dict({name: w.float() for name, w in state["weights"].items()})
+    return model.eval().requires_grad_(False), state["details"]

@@ -1,0 +1,107 @@
+"""`gato-arm train` without a dataset: DAgger in simulation, from nothing to a checkpoint.
+
+Wires the worlds (rollouts.py) to the learner (policies/gato). Imports torch only when called.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from runtime.rollouts import Rollouts
+from runtime.so101_policy import CHANNEL_ORDERS, SEQUENCE, colour_tasks, mirrored_ids
+from sim.tasks import TASKS
+
+
+def learn(
+    out: Path,
+    *,
+    seconds: float,
+    demonstrate: float,
+    size: str = "10M",
+    workers: int = 2,
+    worlds: int = 8,
+    seed: int = 0,
+    device: str = "auto",
+    batch: int = 128,
+    compiled: bool = False,
+    report: Callable[[dict[str, float]], None] = lambda measures: None,
+) -> dict[str, Any]:
+    """Train for `seconds`, write `out`/checkpoint.pt and `out`/training.jsonl, return what the card should say.
+
+    `workers` processes simulate `worlds` worlds each. Two runs differ in the order of floating-point sums and in how
+    much simulation fits in a second; `seed` fixes everything else.
+    """
+    import torch
+
+    from policies.gato.config import SIZES
+    from policies.gato.dagger import dagger
+    from policies.gato.data import Replay, Symmetry
+    from policies.gato.model import Gato
+    from policies.gato.text import Text
+    from policies.gato.train import TrainConfig, Trainer, save_checkpoint
+
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
+    torch.set_float32_matmul_precision("high")
+    chosen = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu"))
+    text = Text()
+    config = TrainConfig(batch=batch)
+    model = Gato(SIZES[size], SEQUENCE, text.vocab_size).to(chosen)
+    trainer = Trainer(model, config, compiled=compiled)
+    symmetry = Symmetry(
+        mirrored_ids=mirrored_ids(),
+        mirrored_actions=(0, 4),
+        mirrored_truth=(1, 4),
+        channel_orders=CHANNEL_ORDERS,
+        colour_tasks=colour_tasks(),
+    )
+    streams = workers * worlds
+    capacity = int(seconds * 25) + 200
+    texts = tuple(text.encode(task.text) for task in TASKS)
+    replay = Replay(SEQUENCE, texts, streams, capacity, chosen, symmetry)
+    log = out / "training.jsonl"
+    log.write_text("")
+    saved = time.monotonic()
+
+    def reported(measures: dict[str, float]) -> None:
+        nonlocal saved
+        with log.open("a") as file:
+            file.write(json.dumps(measures) + "\n")
+        if time.monotonic() - saved > 60:
+            save_checkpoint(out / "checkpoint.pt", trainer.averaged(), details(measures))
+            saved = time.monotonic()
+        report(measures)
+
+    def details(measures: dict[str, float]) -> dict[str, Any]:
+        return {
+            "method": "behaviour cloning and DAgger in simulation",
+            "size": size,
+            "seed": seed,
+            "seconds": round(measures.get("seconds", 0)),
+            "demonstrated_seconds": demonstrate,
+            "iterations": trainer.iterations,
+            "control_steps": replay.size * streams,
+            "batch": f"{config.batch} sequences of {config.length} timesteps",
+            "auxiliary": "positions of the two named blocks, and which patch shows them (training only)",
+            "device": torch.cuda.get_device_name() if chosen.type == "cuda" else "cpu",
+            "torch": torch.__version__.split("+")[0],
+        }
+
+    with Rollouts(workers, worlds, seed) as rollouts:
+        last = dagger(
+            trainer,
+            rollouts,
+            replay,
+            seconds=seconds,
+            demonstrate=demonstrate,
+            seed=seed,
+            report=reported,
+            report_every=min(10.0, seconds / 5),
+        )
+    said = details(last)
+    save_checkpoint(out / "checkpoint.pt", trainer.averaged(), said)
+    return said

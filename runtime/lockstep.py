@@ -1,0 +1,145 @@
+"""A simulated robot in lock-step: one process, one simulated clock, the same loops as on the real arm.
+
+Each episode gets a world of its own: contact solvers remember, so a world that has been used gives slightly other
+results than a fresh one, and the outcome of a seed must not depend on what ran before it. It costs 30 ms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drivers.arm import frozen
+from drivers.camera import Camera
+from policies.policy import Action, Observation, Policy, PolicyError
+from runtime.clock import SECOND, MonotonicClock, Pacer, SimulatedClock
+from runtime.loop import ControlLoop, EpisodeInfo, EpisodeResult, LockstepServo, Step, Subscriber
+from runtime.servo import ServoLoop
+from sim.expert import Expert
+from sim.robot import SimulatedArm, SimulatedCamera
+from sim.tasks import TASKS, Judge, TaskError, parse_task
+from sim.world import World
+
+CAMERAS = ("fixed", "wrist")
+IMAGE_SIZE = (64, 64)  # (height, width)
+MakePolicy = Callable[[World], Policy]
+
+
+def task_of(index: int, task: str | None = None) -> str:
+    """What episode `index` is asked: `task`, or the tasks in turn. Raises `TaskError`."""
+    return parse_task(task).text if task is not None else TASKS[index % len(TASKS)].text
+
+
+class ExpertPolicy:
+    """The scripted demonstrator as a policy. It looks at the world, not at the observation, and has no tokens."""
+
+    name = "expert"
+    rate = 20.0
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._expert: Expert | None = None
+
+    def reset(self, task: str) -> None:
+        try:
+            self._expert = Expert(self._world, parse_task(task))
+        except TaskError as error:
+            raise PolicyError(str(error)) from error
+
+    def act(self, observation: Observation) -> Action:
+        if self._expert is None:
+            raise PolicyError("the expert was not told its task: call reset before act")
+        targets = self._expert.act(np.array(observation.proprioception["joint_targets"]))
+        return Action(frozen(targets), np.zeros(0, dtype=np.int64))
+
+
+class LastFrames:
+    """A subscriber that keeps the newest image of each camera, in the order of the cameras' names."""
+
+    def __init__(self) -> None:
+        self.frames: tuple[NDArray[np.uint8], ...] = ()
+
+    def on_episode_start(self, info: object) -> None:
+        self.frames = ()
+
+    def on_step(self, step: Step) -> None:
+        self.frames = tuple(step.observation.images[name] for name in sorted(step.observation.images))
+
+    def on_episode_end(self, result: object) -> None:
+        """Keep the frames: the end is what is shown."""
+
+
+class _Numbered:
+    """Tells a subscriber the episode's number in the whole run; a control loop of one episode only knows 0."""
+
+    def __init__(self, subscriber: Subscriber, index: int) -> None:
+        self._subscriber, self._index = subscriber, index
+
+    def on_episode_start(self, info: EpisodeInfo) -> None:
+        self._subscriber.on_episode_start(replace(info, index=self._index))
+
+    def on_step(self, step: Step) -> None:
+        self._subscriber.on_step(step)
+
+    def on_episode_end(self, result: EpisodeResult) -> None:
+        self._subscriber.on_episode_end(replace(result, index=self._index))
+
+
+@dataclass(frozen=True)
+class LockstepEpisode:
+    """What came of one episode in lock-step."""
+
+    result: EpisodeResult
+    frames: tuple[NDArray[np.uint8], ...]  # the last of each camera
+
+
+def run_lockstep(
+    make_policy: MakePolicy,
+    task: str,
+    seed: int,
+    *,
+    image_size: tuple[int, int] = IMAGE_SIZE,
+    subscribers: Sequence[Subscriber] = (),
+    index: int = 0,
+    clock: SimulatedClock | None = None,
+) -> LockstepEpisode:
+    """Run one episode in a fresh world: layout from `np.random.default_rng(seed)`, arm at home.
+
+    Subscribers are told that it is episode `index`; its time goes on from `clock`, or starts at 0. Step durations are measured by the machine's clock, everything else goes by the simulated one. Raises `TaskError`
+    and `PolicyError`.
+    """
+    asked = parse_task(task)
+    world = World(image_size=image_size)
+    try:
+        world.reset(np.random.default_rng(seed))
+        clock = clock or SimulatedClock()
+        arm = SimulatedArm(world, clock=clock.now)
+        loop = ServoLoop(arm, clock)
+        loop.connect()
+
+        def advance(seconds: float) -> None:
+            world.step(round(seconds * world.physics_rate))
+            clock.advance(round(seconds * SECOND))
+
+        servo = LockstepServo(loop, advance)
+        cameras: dict[str, Camera] = {name: SimulatedCamera(name, world, clock=clock.now) for name in CAMERAS}
+        for camera in cameras.values():
+            camera.connect()
+        judge = Judge(world, asked)
+
+        def done() -> str | None:
+            judge.update()
+            return judge.outcome
+
+        policy = make_policy(world)
+        last = LastFrames()
+        pacer = Pacer(clock, round(SECOND / policy.rate))
+        told = [last, *(_Numbered(subscriber, index) for subscriber in subscribers)]
+        control = ControlLoop(policy, cameras, servo, clock, pacer, told, stopwatch=MonotonicClock())
+        result = control.run_episode(asked.text, judge.limit, done)
+        return LockstepEpisode(replace(result, index=index), last.frames)
+    finally:
+        world.close()

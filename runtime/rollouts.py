@@ -1,0 +1,262 @@
+"""Many simulated worlds in many processes, ticked together: the experience that training streams from.
+
+Every world runs the real servo loop and safety filter in lock-step. At each control step a world says what its cameras
+and joints sense, what the demonstrator would do there, and the simulator's truth; then it executes the policy's action
+or the demonstrator's, sometimes disturbed. Knows no torch.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from dataclasses import dataclass, fields
+from multiprocessing.connection import Connection, wait
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drivers.arm import Array
+from runtime.clock import MILLISECOND, SimulatedClock
+from runtime.servo import ServoLoop, Target
+from runtime.so101_policy import CAMERAS, CODEC, IMAGE, SEQUENCE
+from sim import so101
+from sim.expert import STEP, Expert
+from sim.robot import SimulatedArm
+from sim.tasks import TASKS, Judge
+from sim.world import HOME, World
+
+SERVO_TICKS = 5  # a control step
+BURST = 0.015  # chance a step that a burst of random motion begins
+CLEAN = 0.25  # share of policy-driven episodes that start at home and are not disturbed: they measure success
+
+
+@dataclass
+class Arrays:
+    """What all worlds tell at one control step, S streams; views of shared memory."""
+
+    fixed: NDArray[np.uint8]  # (S, 64, 64, 3)
+    wrist: NDArray[np.uint8]  # (S, 64, 64, 3)
+    ids: NDArray[np.int64]  # (S, block_ids)
+    labels: NDArray[np.int64]  # (S, actions) bins
+    task: NDArray[np.int64]  # (S,)
+    episode: NDArray[np.int64]  # (S,)
+    first: NDArray[np.bool_]  # (S,)
+    truth: NDArray[np.float64]  # (S, 6) centres of the moved and the base block, m
+    pixels: NDArray[np.float64]  # (S, cameras, 2, 2) where they are in the images, [u, v] in [0, 1]
+    finished: NDArray[np.int64]  # (S,) 0: no; 1: success; 2: failure, of the episode before this step
+    clean: NDArray[np.bool_]  # (S,) that episode was the policy's own, undisturbed
+    actions: NDArray[np.int64]  # (S, actions) ids, written by the policy's side
+    share: NDArray[np.float64]  # (1,) of episodes that the policy drives
+
+    @classmethod
+    def shapes(cls, streams: int) -> dict[str, tuple[tuple[int, ...], type]]:
+        image = ((streams, IMAGE, IMAGE, 3), np.uint8)
+        return {
+            "fixed": image,
+            "wrist": image,
+            "ids": ((streams, SEQUENCE.block_ids), np.int64),
+            "labels": ((streams, SEQUENCE.actions), np.int64),
+            "task": ((streams,), np.int64),
+            "episode": ((streams,), np.int64),
+            "first": ((streams,), np.bool_),
+            "truth": ((streams, 6), np.float64),
+            "pixels": ((streams, len(CAMERAS), 2, 2), np.float64),
+            "finished": ((streams,), np.int64),
+            "clean": ((streams,), np.bool_),
+            "actions": ((streams, SEQUENCE.actions), np.int64),
+            "share": ((1,), np.float64),
+        }
+
+
+def _views(buffers: dict[str, object], streams: int) -> Arrays:
+    shapes = Arrays.shapes(streams)
+    views = {
+        name: np.frombuffer(buffers[name], dtype=shapes[name][1]).reshape(shapes[name][0])  # type: ignore[call-overload]
+        for name in (field.name for field in fields(Arrays))
+    }
+    return Arrays(**views)
+
+
+class Rollouts:
+    """`workers` processes with `worlds` worlds each. Alternate `observe` and `act`; a context manager."""
+
+    def __init__(self, workers: int, worlds: int, seed: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.streams = workers * worlds
+        buffers: dict[str, object] = {
+            name: context.RawArray("b", int(np.prod(shape)) * np.dtype(kind).itemsize)
+            for name, (shape, kind) in Arrays.shapes(self.streams).items()
+        }
+        self.arrays = _views(buffers, self.streams)
+        self._pipes: list[Connection] = []
+        self._processes = []
+        for worker in range(workers):
+            ours, theirs = context.Pipe()
+            arguments = (theirs, buffers, self.streams, worker * worlds, worlds, seed)
+            process = context.Process(target=_work, args=arguments, daemon=True)
+            process.start()
+            theirs.close()
+            self._pipes.append(ours)
+            self._processes.append(process)
+        self._waiting = set(self._pipes)
+
+    def ready(self) -> bool:
+        """True when `observe` would not wait."""
+        self._collect(0)
+        return not self._waiting
+
+    def observe(self) -> Arrays:
+        """Wait for every world; the arrays hold until `act`. Raises RuntimeError when a worker died."""
+        while self._waiting:
+            self._collect(None)
+        return self.arrays
+
+    def _collect(self, timeout: float | None) -> None:
+        for pipe in wait(list(self._waiting), timeout) if self._waiting else []:
+            try:
+                pipe.recv_bytes()  # type: ignore[union-attr]
+            except EOFError:
+                raise RuntimeError("a simulation worker died; its traceback is above") from None
+            self._waiting.discard(pipe)  # type: ignore[arg-type]
+
+    def act(self, actions: NDArray[np.int64], share: float) -> None:
+        """Go on with the policy's action ids (S, actions); `share` of new episodes are the policy's to drive."""
+        self.arrays.actions[:] = actions
+        self.arrays.share[0] = share
+        for pipe in self._pipes:
+            pipe.send_bytes(b"go")
+        self._waiting = set(self._pipes)
+
+    def close(self) -> None:
+        """End the processes."""
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.join()
+
+    def __enter__(self) -> Rollouts:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def _work(
+    pipe: Connection, buffers: dict[str, object], streams: int, start: int, worlds: int, seed: int
+) -> None:
+    arrays = _views(buffers, streams)
+    rollouts = [Rollout(np.random.default_rng([seed, start + i]), arrays, start + i) for i in range(worlds)]
+    try:
+        while True:
+            for rollout in rollouts:
+                rollout.observe()
+            pipe.send_bytes(b"ready")
+            pipe.recv_bytes()
+            for rollout in rollouts:
+                rollout.act()
+    except (EOFError, BrokenPipeError, KeyboardInterrupt):
+        return
+
+
+class Rollout:
+    """One world, episode after episode."""
+
+    def __init__(self, rng: np.random.Generator, arrays: Arrays, stream: int) -> None:
+        self._rng, self._arrays, self._stream = rng, arrays, stream
+        self._world = World(image_size=(IMAGE, IMAGE))
+        self._episode = stream * 1_000_000
+        self._driven = False
+        self._clean = False
+        self._reset()
+
+    def _reset(self) -> None:
+        rng, world = self._rng, self._world
+        self._driven = rng.random() < self._arrays.share[0]
+        self._clean = self._driven and rng.random() < CLEAN
+        world.reset(rng, arm_pose=HOME if self._clean else random_pose(rng))
+        self._clock = SimulatedClock()
+        self._loop = ServoLoop(SimulatedArm(world, clock=self._clock.now), self._clock)
+        self._loop.connect()
+        self._loop.start()
+        self._task = int(rng.integers(len(TASKS)))
+        self._judge = Judge(world, TASKS[self._task])
+        self._expert = Expert(world, TASKS[self._task])
+        self._delay = int(rng.integers(SERVO_TICKS))  # servo ticks from observation to target: exposure and computing
+        self._targets = self._loop.state().command.copy()
+        self._executed: NDArray[np.int64] | None = None
+        self._burst = 0
+        self._push = np.zeros(6)
+        self._episode += 1
+
+    def observe(self) -> None:
+        """Write this step's row of the arrays."""
+        arrays, i, world = self._arrays, self._stream, self._world
+        arrays.finished[i] = 0
+        if self._judge.outcome is not None:
+            arrays.finished[i] = 1 if self._judge.outcome == "success" else 2
+            arrays.clean[i] = self._clean
+            self._reset()
+        arrays.fixed[i] = world.render("fixed")
+        arrays.wrist[i] = world.render("wrist")
+        sensed = {"joint_positions": self._loop.state().positions, "joint_targets": self._targets}
+        SEQUENCE.write_block(arrays.ids[i], self._executed, CODEC.sense(sensed))
+        self._wanted = self._expert.act(self._targets)
+        arrays.labels[i] = CODEC.action_bins(self._wanted, self._targets)
+        arrays.task[i], arrays.episode[i], arrays.first[i] = self._task, self._episode, self._executed is None
+        task = TASKS[self._task]
+        points = np.stack([world.block_pose(task.moved)[0], world.block_pose(task.base)[0]])
+        arrays.truth[i] = points.ravel()
+        for camera, name in enumerate(CAMERAS):
+            arrays.pixels[i, camera] = _project(points, *world.camera_matrices(name))
+
+    def act(self) -> None:
+        """Execute one control step."""
+        targets = CODEC.targets(self._arrays.actions[self._stream], self._targets) if self._driven else self._wanted
+        targets = np.clip(self._disturbed(targets), so101.SPEC.position_min, so101.SPEC.position_max)
+        self._executed = CODEC.action_ids(targets, self._targets)
+        self._targets = targets
+        loop, clock = self._loop, self._clock
+        for tick in range(SERVO_TICKS):
+            now = clock.now()
+            if tick == self._delay:
+                loop.submit(Target(now, targets), now)
+            loop.tick(now)
+            self._world.step(2)
+            clock.advance(10 * MILLISECOND)
+        self._judge.update()
+
+    def _disturbed(self, targets: Array) -> Array:
+        if self._clean:
+            return targets
+        rng = self._rng
+        if self._burst == 0 and rng.random() < BURST:
+            self._burst = int(rng.integers(2, 10))
+            self._push = rng.normal(0, 0.5 * STEP, 6)
+            self._push[5] = rng.normal(0, 0.6)
+        if self._burst > 0:
+            self._burst -= 1
+            return targets + self._push
+        if not self._driven:
+            return targets + rng.normal(0, 0.06 * STEP, 6)
+        return targets
+
+
+def random_pose(rng: np.random.Generator) -> Array:
+    """A pose an episode may begin in: somewhere above the blocks' area; half of them near home."""
+    if rng.random() < 0.4:
+        return np.clip(HOME + rng.normal(0, 0.05, 6), so101.SPEC.position_min, so101.SPEC.position_max)
+    while True:
+        radius, bearing = rng.uniform(0.11, 0.24), rng.uniform(-1.2, 1.2)
+        height = rng.uniform(0.065, 0.14)
+        chain = so101.inverse(np.array([radius * np.cos(bearing), radius * np.sin(bearing), height]))
+        if chain is not None:
+            return np.array([*chain, rng.uniform(-1.2, 1.2), rng.uniform(0.4, 1.7)])
+
+
+def _project(points: Array, view: Array, projection: Array) -> Array:
+    """Points (n, 3) in m to [u, v] (n, 2), in [0, 1] from the top left inside the image; behind the camera: -1."""
+    homogeneous = np.concatenate([points, np.ones((len(points), 1))], axis=1)
+    clip = homogeneous @ (projection @ view).T
+    depth = clip[:, 3:]
+    inside = clip[:, :2] / np.where(np.abs(depth) < 1e-9, 1e-9, depth)
+    uv = np.stack([(inside[:, 0] + 1) / 2, (1 - inside[:, 1]) / 2], axis=1)
+    return np.where(depth > 0, uv, -1.0)

@@ -1,0 +1,213 @@
+"""`gato-arm run`: plays episodes on a robot and leaves a recording, a picture and a report. Knows no command line."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from drivers.config import ConfigError, RobotConfig, load_robot
+from policies.artifact import PRETRAINED, check_robot, find_artifact, load_artifact
+from policies.policy import Observation, Policy, PolicyError
+from runtime.clock import SimulatedClock
+from runtime.evaluate import EXPERT
+from runtime.lockstep import ExpertPolicy, LastFrames, run_lockstep, task_of
+from runtime.loop import FAULT, EpisodeResult, Subscriber
+from runtime.picture import Cell, contact_sheet, save_png
+from runtime.progress import Episodes
+from runtime.recorder import ERROR, Recorder
+from runtime.report import SUCCESS, UNJUDGED, EpisodeOutcome, Report, write_json
+from runtime.stage import Stage, StageFault, real_time_stage
+
+OK, FAULTED, INTERRUPTED = 0, 3, 130  # exit codes
+PICTURE = "episodes.png"
+REPORT = "report.json"
+WARM_UPS = 3  # runs of the graph before the first tick: the first ones allocate
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What `gato-arm run` was asked for."""
+
+    folder: Path
+    robot: str = "emulated"
+    task: str | None = None  # default: the tasks in turn
+    episodes: int = 6
+    seed: int = 0
+    policy: str | None = None  # default: the one that is shipped
+    threads: int | None = None  # default: two at most, and one core left to the servo loop
+    json: Path | None = None
+
+
+@dataclass
+class _Played:
+    """What a run adds up to."""
+
+    outcomes: list[EpisodeOutcome] = field(default_factory=list)
+    cells: list[Cell] = field(default_factory=list)
+    exit_code: int = OK
+    ending: str | None = None  # why the run was cut short
+    servo: dict[str, int] = field(default_factory=dict)
+
+
+def run(options: RunOptions, console: Console, *, interactive: bool) -> int:
+    """Play the episodes; returns the exit code: 0, 3 after a fault of the arm, 130 after Ctrl-C.
+
+    `interactive` says that an operator can be asked to lay out and judge a real table. Raises what is the user's to
+    mend, one line each: `ConfigError`, `PolicyError`, `TaskError`, `ArmError`, `CameraError`, `RefusedError`.
+    """
+    config = load_robot(options.robot)
+    first = task_of(0, options.task)  # what cannot be understood must stop us before anything starts
+    simulated = config.arm.driver == "simulated"
+    policy = _open_policy(options, config)
+    name = policy.name if policy else EXPERT
+    played = _Played()
+    epoch = 0 if simulated else time.time_ns() - time.monotonic_ns()
+    metadata = {"robot": config.name, "policy": name, "seed": str(options.seed)}
+    last = LastFrames()
+    with (
+        Recorder(options.folder, config.arm.spec().joint_names, epoch=epoch, metadata=metadata) as recorder,
+        Episodes(console, options.episodes) as progress,
+    ):
+        subscribers: list[Subscriber] = [last, progress, recorder]
+        if policy is None or simulated:
+            _play(options, SimulatedStage(policy, config, subscribers), played, progress, last, recorder)
+        else:
+            warm_up(policy, config, first)
+            with real_time_stage(
+                config,
+                policy,
+                subscribers,
+                seed=options.seed,
+                ask=progress.ask if interactive else None,
+                say=progress.say,
+            ) as stage:
+                _play(options, stage, played, progress, last, recorder)
+    extra = {"robot": config.name, "recording": str(recorder.path), "recorder_dropped": recorder.dropped}
+    report = Report(name, options.seed, tuple(played.outcomes), {**extra, "servo": played.servo})
+    _leave(options, played, report, console, recorder)
+    return played.exit_code
+
+
+def _play(
+    options: RunOptions, stage: Stage, played: _Played, progress: Episodes, last: LastFrames, recorder: Recorder
+) -> None:
+    """Play episodes until they are done, the arm faults or somebody presses Ctrl-C."""
+    try:
+        for index in range(options.episodes):
+            seed = options.seed + index
+            result = stage.play(index, task_of(index, options.task), seed)
+            recorder.verdict(result)
+            outcome = _outcome(index, seed, result)
+            played.outcomes.append(outcome)
+            tone = {SUCCESS: "good", UNJUDGED: "plain"}.get(outcome.outcome, "bad")
+            played.cells.append(Cell(last.frames, f"{index + 1}. {outcome.task}: {outcome.outcome}", tone))
+            progress.end(outcome)
+            played.servo = stage.counters()
+            if outcome.outcome.startswith(FAULT):
+                raise StageFault(outcome.outcome.removeprefix(FAULT))
+    except StageFault as fault:
+        recorder.log(time.monotonic_ns(), ERROR, str(fault))
+        played.exit_code, played.ending = FAULTED, f"stopped by a fault: {fault}"
+    except KeyboardInterrupt:
+        played.exit_code, played.ending = INTERRUPTED, "interrupted: the arm was decelerated, held and released"
+
+
+def _outcome(index: int, seed: int, result: EpisodeResult) -> EpisodeOutcome:
+    durations = tuple(float(ms) for ms in result.step_ms)
+    return EpisodeOutcome(
+        index, seed, result.task, result.outcome, result.steps, result.seconds, durations, result.missed
+    )
+
+
+def _leave(options: RunOptions, played: _Played, report: Report, console: Console, recorder: Recorder) -> None:
+    """The table, the files and the figures at the end."""
+    cells = [cell for cell in played.cells if cell.frames]
+    picture = options.folder / PICTURE
+    if cells:
+        save_png(picture, contact_sheet(cells, columns=3))
+    content = report.to_json() | {"picture": str(picture) if cells else None}
+    write_json(options.folder / REPORT, content)
+    if options.json is not None:
+        write_json(options.json, content)
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    if report.outcomes:
+        console.print(report.table("Episodes by task"))
+        say(report.summary())
+    if (timing := report.step_ms()) is not None:
+        say(
+            f"control step {timing['p50']:.1f} ms p50, {timing['p99']:.1f} ms p99, {timing['max']:.1f} ms max; "
+            f"{report.deadline_misses} of {report.ticks} deadlines missed"
+        )
+    note = f" ({recorder.dropped} records dropped)" if recorder.dropped else ""
+    say(f"recording  {recorder.path}{f' (broken off: {recorder.error})' if recorder.error else note}")
+    if cells:
+        say(f"picture    {picture}")
+    if played.ending is not None:
+        say(played.ending)
+
+
+class SimulatedStage:
+    """The simulator in lock-step, as fast as the machine goes; `policy` None is the demonstrator."""
+
+    def __init__(self, policy: Policy | None, config: RobotConfig, subscribers: Sequence[Subscriber]) -> None:
+        self._policy, self._subscribers = policy, subscribers
+        self._size = next(camera.size for camera in config.cameras.values())
+        self._clock = SimulatedClock()
+
+    def play(self, index: int, task: str, seed: int) -> EpisodeResult:
+        make = ExpertPolicy if self._policy is None else self._given
+        episode = run_lockstep(
+            make, task, seed, image_size=self._size, subscribers=self._subscribers, index=index, clock=self._clock
+        )
+        return episode.result
+
+    def _given(self, world: object) -> Policy:
+        assert self._policy is not None
+        return self._policy
+
+    def counters(self) -> dict[str, int]:
+        return {}
+
+
+def default_policy() -> str:
+    """The name of the artifact that is shipped. Raises `PolicyError` when there is none, or more than one."""
+    shipped = sorted(card.parent.name for card in PRETRAINED.glob("*/card.yaml"))
+    if len(shipped) != 1:
+        names = f"choose one of {', '.join(shipped)}" if shipped else "none is shipped here, name an artifact's folder"
+        raise PolicyError(f"which policy? {names} with --policy")
+    return shipped[0]
+
+
+def _open_policy(options: RunOptions, config: RobotConfig) -> Policy | None:
+    """The policy, checked against the robot; None for the demonstrator."""
+    if options.policy == EXPERT:
+        if config.arm.driver != "simulated":
+            raise ConfigError(
+                "the expert looks at the simulator's truth: use it with --robot simulated, or gato-arm eval"
+            )
+        return None
+    artifact = load_artifact(find_artifact(options.policy or default_policy()))
+    check_robot(artifact.card, config)
+    from policies.onnx_policy import OnnxPolicy
+
+    return OnnxPolicy(artifact, threads=options.threads or min(2, max(1, (os.cpu_count() or 2) - 1)))
+
+
+def warm_up(policy: Policy, config: RobotConfig, task: str) -> None:
+    """Run the policy on a grey picture of an arm in the middle of its range, so that the first tick is like the rest."""
+    spec = config.arm.spec()
+    images = {name: np.full((*camera.size, 3), 128, dtype=np.uint8) for name, camera in config.cameras.items()}
+    middle = (spec.position_min + spec.position_max) / 2
+    policy.reset(task)
+    for _ in range(WARM_UPS):
+        policy.act(Observation(0, images, {"joint_positions": middle, "joint_targets": middle}))

@@ -1,0 +1,209 @@
+"""What runs inside the servo process: the servo loop, paced, until it is told to stop or left alone.
+
+Imports drivers and the servo's own parts of the runtime and nothing else: no OpenCV, no inference, no torch. The policy
+process may crash, hang or be killed; this one decelerates the arm and holds it.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from types import FrameType
+from typing import Any
+
+from drivers.arm import Arm, ArmError, ReleaseReport
+from drivers.config import ConfigError
+from runtime.clock import SECOND, MonotonicClock, Pacer
+from runtime.servo import ServoLoop, ServoSettings
+from runtime.shared_block import SharedBlock
+from runtime.supervisor import RefusedError, State
+
+FIFO_PRIORITY = 50  # as ros2_control's controller manager asks for
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSettings:
+    """What the servo process is started with; everything in it is pickled."""
+
+    open_arm: Callable[[], Arm]
+    joints: int
+    block: str  # name of the shared memory
+    parent: int  # process id
+    servo: ServoSettings
+    orphan_hold_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer to request `number`; 0 is the answer to being started. `kind` is "ok", "refused" or "failed"."""
+
+    number: int
+    kind: str
+    content: Any = None
+
+
+def serve(settings: ChildSettings, connection: Connection) -> None:
+    """The whole life of the servo process."""
+    # Ctrl-C reaches every process of the terminal; what to do about it is the policy process's decision.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    block = SharedBlock(settings.joints, settings.block)
+    try:
+        loop = _open(settings, connection)
+        if loop is not None:
+            try:
+                _Child(loop, block, connection, settings).run()
+            finally:
+                loop.close()
+    finally:
+        block.close()
+        block.unlink()
+        connection.close()
+
+
+def _open(settings: ChildSettings, connection: Connection) -> ServoLoop | None:
+    """The connected loop, or None once the policy process was told why there is none."""
+    try:
+        loop = ServoLoop(settings.open_arm(), MonotonicClock(), settings.servo)
+        loop.connect()
+    except (ArmError, ConfigError) as error:
+        connection.send(Reply(0, "failed", str(error)))
+        return None
+    if loop.arm.spec.joints != settings.joints:
+        connection.send(Reply(0, "failed", f"the arm has {loop.arm.spec.joints} joints, not {settings.joints}"))
+        loop.close()
+        return None
+    return loop
+
+
+def _prefer_real_time() -> tuple[str, ...]:
+    """Ask for real-time scheduling and keep the collector away; returns what was refused, a sentence each."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()  # the loop makes no reference cycles; a collection would be a stall
+    if not hasattr(os, "sched_setscheduler"):
+        return ("real-time scheduling is not available on this system: expect some jitter",)
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(FIFO_PRIORITY))
+    except PermissionError:
+        return ("real-time scheduling was refused: expect some jitter, or allow it with `ulimit -r 50`",)
+    return ()
+
+
+class _Child:
+    """The loop around the servo loop: pacing, requests, and who is still there."""
+
+    def __init__(self, loop: ServoLoop, block: SharedBlock, connection: Connection, settings: ChildSettings) -> None:
+        self._loop = loop
+        self._block = block
+        self._connection = connection
+        self._settings = settings
+        self._last_target = 0
+        self._ending: tuple[int, bool] | None = None  # the request to answer, and whether to release
+        self._exit_at: int | None = None  # ns, once the policy process is gone
+        self._terminated = False
+
+    def run(self) -> None:
+        """Tick until the end."""
+        signal.signal(signal.SIGTERM, self._on_terminate)
+        notes = _prefer_real_time()
+        loop = self._loop
+        loop.tick(loop.clock.now())
+        self._block.write_state(loop.state())
+        self._answer(Reply(0, "ok", (notes, loop.state())))
+        pacer = Pacer(loop.clock, self._settings.servo.period_ns)
+        while not self._finished():
+            tick = pacer.wait()
+            loop.overrun(tick.skipped)
+            self._watch_parent(tick.started)
+            self._take_target()
+            loop.tick(loop.clock.now())
+            self._block.write_state(loop.state())
+
+    def _on_terminate(self, _signal: int, _frame: FrameType | None) -> None:
+        self._terminated = True
+
+    def _finished(self) -> bool:
+        """Whether the arm is at rest and nothing is left to do; does the last things."""
+        loop = self._loop
+        if self._terminated and self._ending is None:
+            loop.hold()
+        at_rest = loop.supervisor.state not in (State.RUNNING, State.STOPPING)
+        if self._ending is not None and at_rest:
+            number, release = self._ending
+            report = self._release() if release else None
+            self._block.write_state(loop.state())
+            self._answer(Reply(number, "ok", report))
+            return True
+        left_alone = self._exit_at is not None and loop.clock.now() >= self._exit_at
+        return at_rest and (self._terminated or left_alone)
+
+    def _release(self) -> ReleaseReport:
+        try:
+            return self._loop.release()
+        except ArmError as error:
+            self._loop.fault(f"release: {error}")
+            return ReleaseReport((), self._loop.arm.spec.joint_names)
+
+    def _watch_parent(self, now: int) -> None:
+        if self._exit_at is not None:
+            return
+        if os.getppid() != self._settings.parent:
+            self._orphaned(now)
+            return
+        try:
+            while self._connection.poll():
+                self._serve_request(*self._connection.recv())
+        except (EOFError, OSError):
+            self._orphaned(now)
+
+    def _orphaned(self, now: int) -> None:
+        self._loop.fault("the policy process is gone: the arm holds")
+        self._exit_at = now + round(self._settings.orphan_hold_s * SECOND)
+
+    def _answer(self, reply: Reply) -> None:
+        try:
+            self._connection.send(reply)
+        except OSError:
+            self._orphaned(self._loop.clock.now())
+
+    def _serve_request(self, number: int, name: str, argument: Any) -> None:
+        loop = self._loop
+        content: Any = None
+        try:
+            if name == "start":
+                self._skip_targets()
+                loop.start()
+            elif name == "hold":
+                loop.hold()
+            elif name == "reset":
+                loop.reset()
+            elif name == "fault_record":
+                content = loop.fault_record
+            elif name == "stop":
+                loop.hold()
+                self._ending = (number, bool(argument))
+                return
+        except RefusedError as error:
+            self._answer(Reply(number, "refused", str(error)))
+            return
+        except ArmError as error:
+            self._answer(Reply(number, "failed", str(error)))
+            return
+        self._block.write_state(loop.state())
+        self._answer(Reply(number, "ok", content))
+
+    def _skip_targets(self) -> None:
+        """Targets from before a start never move the arm."""
+        found = self._block.read_target()
+        if found is not None:
+            self._last_target = found[0]
+
+    def _take_target(self) -> None:
+        found = self._block.read_target()
+        if found is not None and found[0] != self._last_target:
+            self._last_target = found[0]
+            self._loop.submit(found[1], self._loop.clock.now())

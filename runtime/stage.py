@@ -1,0 +1,270 @@
+"""Where episodes are played: a robot in real time with somebody who lays out the scene and judges, or the simulator.
+
+A `Stage` plays one episode after another. In real time the arm goes slowly to its home pose before each, through the
+servo loop and its safety filter like everything else; the scene is the emulator's, or a person's on a real table.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+
+from drivers.arm import Array
+from drivers.camera import Camera, CameraError
+from drivers.config import ConfigError, RobotConfig
+from drivers.robot import open_arm, open_camera
+from policies.policy import Policy
+from runtime.clock import MILLISECOND, SECOND, Clock, MonotonicClock, Pacer
+from runtime.loop import FAULT, TIME_LIMIT, ControlLoop, EpisodeResult, Servo, Subscriber
+from runtime.report import SUCCESS, UNJUDGED
+from runtime.servo import Target
+from runtime.servo_process import ServoProcess
+from sim.emulator import EmulatorProcess
+from sim.faults import EmulatorError
+from sim.tasks import TIME_LIMIT as STEPS
+from sim.world import HOME
+
+HOMING_SPEED = 0.8  # rad/s on average, of the joint with the longest way
+HOMING_TOLERANCE = 0.06  # rad: a loaded servo sags a little
+SETTLING = 1.0  # s allowed for it
+POLL = 0.05  # s between two questions to the emulator's judge
+FRAME_WAIT = 2.0  # s for cameras to show a new layout
+
+
+class StageFault(Exception):
+    """The arm stopped with a fault between episodes; the message is the fault."""
+
+
+class Stage(Protocol):
+    """Plays episodes. A fault between two of them is raised as `StageFault`, during one it is the outcome."""
+
+    def play(self, index: int, task: str, seed: int) -> EpisodeResult:
+        """One episode, judged."""
+
+    def counters(self) -> dict[str, int]:
+        """What the servo loop counted so far."""
+
+
+class Scene(Protocol):
+    """Lays out what the arm works on, and says what came of it."""
+
+    limit: int  # control steps of an episode, at most
+
+    def arrange(self, task: str, seed: int) -> int:
+        """Ready for `task`; the monotonic time (ns) from which on the cameras may show it."""
+
+    def outcome(self) -> str | None:
+        """Asked after each control step, must not wait: the verdict once there is one."""
+
+    def verdict(self, result: EpisodeResult) -> str:
+        """What came of an episode that ended without a verdict."""
+
+    def close(self) -> None: ...
+
+
+class EmulatedScene:
+    """The emulator's table and judge. A thread asks the judge, so that the control step never waits for it."""
+
+    limit = STEPS + 60  # the emulator judges by its own time: leave it some steps to come to its verdict first
+
+    def __init__(self, emulator: EmulatorProcess) -> None:
+        self._emulator = emulator
+        self._lock = threading.Lock()  # one question at a time
+        self._outcome: str | None = None
+        self._watching = threading.Event()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="judge", daemon=True)
+        self._thread.start()
+
+    def arrange(self, task: str, seed: int) -> int:
+        with self._lock:
+            self._outcome = None
+            stamp = self._emulator.reset(seed, task)
+        self._watching.set()
+        return stamp
+
+    def outcome(self) -> str | None:
+        return self._outcome
+
+    def verdict(self, result: EpisodeResult) -> str:
+        self._watching.clear()
+        with self._lock:
+            return self._emulator.judge()["outcome"] or result.outcome
+
+    def close(self) -> None:
+        self._over.set()
+        self._watching.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(POLL):
+            self._watching.wait()
+            with self._lock:
+                if self._over.is_set() or self._outcome is not None:
+                    continue
+                try:
+                    self._outcome = self._emulator.judge()["outcome"]
+                except EmulatorError as error:
+                    self._outcome = f"{FAULT}{error}"
+
+
+class PersonScene:
+    """A real table: a person lays out and judges, or nobody does."""
+
+    limit = STEPS
+
+    def __init__(self, ask: Callable[[str], bool] | None, clock: Clock) -> None:
+        """`ask` puts a yes-or-no question to the operator; None when there is none."""
+        self._ask = ask
+        self._clock = clock
+
+    def arrange(self, task: str, seed: int) -> int:
+        if self._ask is not None:
+            while not self._ask(f'Lay out the blocks for "{task}" and step back. Ready?'):
+                continue
+        return self._clock.now()
+
+    def outcome(self) -> str | None:
+        return None
+
+    def verdict(self, result: EpisodeResult) -> str:
+        if self._ask is None:
+            return UNJUDGED
+        return SUCCESS if self._ask("Did the arm do it?") else "not done"
+
+    def close(self) -> None:
+        """A table stays."""
+
+
+class RealTimeStage:
+    """A robot in real time: connected `cameras`, an open `servo`, and a scene. Make one with `real_time_stage`."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        cameras: Mapping[str, Camera],
+        servo: Servo,
+        scene: Scene,
+        clock: Clock,
+        subscribers: Sequence[Subscriber] = (),
+    ) -> None:
+        self._cameras, self._servo, self._scene, self._clock = cameras, servo, scene, clock
+        self._period = round(SECOND / policy.rate)
+        self._loop = ControlLoop(policy, cameras, servo, clock, Pacer(clock, self._period), subscribers)
+
+    def play(self, index: int, task: str, seed: int) -> EpisodeResult:
+        go_to(self._servo, HOME, self._clock, self._period)
+        await_frames(self._cameras, self._scene.arrange(task, seed), self._clock)
+        result = self._loop.run_episode(task, self._scene.limit, self._scene.outcome)
+        return replace(result, outcome=self._scene.verdict(result)) if result.outcome == TIME_LIMIT else result
+
+    def counters(self) -> dict[str, int]:
+        return dict(self._servo.state().counters._asdict())
+
+
+def go_to(servo: Servo, pose: Array, clock: Clock, period: int) -> None:
+    """Move slowly to `pose` (rad) and hold there. Raises `StageFault` when the arm faults, and holds in any case."""
+    servo.start()
+    try:
+        start = servo.state().command
+        way = float(np.abs(pose - start).max())
+        steps = math.ceil(way / HOMING_SPEED * SECOND / period)
+        settling = math.ceil(SETTLING * SECOND / period)
+        pacer = Pacer(clock, period)
+        for step in range(steps + settling):
+            pacer.wait()
+            share = min(1.0, (step + 1) / max(1, steps))
+            eased = 0.5 - 0.5 * math.cos(math.pi * share)  # at rest at both ends
+            servo.send_target(Target(clock.now(), start + eased * (pose - start)))
+            servo.elapse()
+            state = servo.state()
+            if state.fault is not None:
+                raise StageFault(state.fault)
+            if share == 1.0 and np.abs(state.positions - pose).max() < HOMING_TOLERANCE:
+                break
+    finally:
+        servo.hold()
+
+
+def await_frames(cameras: Mapping[str, Camera], stamp: int, clock: Clock) -> None:
+    """Wait until every camera has delivered two frames that arrived after `stamp` (ns): the first may have been under
+    way. Raises `CameraError`."""
+    deadline = clock.now() + round(FRAME_WAIT * SECOND)
+    for camera in cameras.values():
+        first: int | None = None
+        while True:
+            frame = camera.read()
+            if frame.stamp > stamp:
+                first = frame.sequence if first is None else first
+                if frame.sequence > first:
+                    break
+            if clock.now() > deadline:
+                raise CameraError(
+                    f"camera {camera.name}: no new frame within {FRAME_WAIT:g} s; check its cable and its frame rate"
+                )
+            clock.sleep_until(clock.now() + 5 * MILLISECOND)
+
+
+@contextmanager
+def real_time_stage(
+    config: RobotConfig,
+    policy: Policy,
+    subscribers: Sequence[Subscriber],
+    *,
+    seed: int,
+    ask: Callable[[str], bool] | None,
+    say: Callable[[str], None],
+) -> Iterator[RealTimeStage]:
+    """A real or emulated robot, put together for `with` and taken apart after it.
+
+    Whatever happens inside, the arm decelerates, holds and is released before the cameras and the emulator go.
+    `ask` puts a yes-or-no question to the operator (None: nobody is there), `say` tells a line. Raises `ArmError`,
+    `CameraError`, `ConfigError` and `EmulatorError` when something cannot be opened.
+    """
+    clock = MonotonicClock()
+    with ExitStack() as stack:
+        scene: Scene
+        if config.emulated:
+            emulator = stack.enter_context(EmulatorProcess(seed=seed, image_size=_image_size(config)))
+            sources = {name: emulator.camera_url(name) for name in config.cameras}
+            config = config.with_devices(str(emulator.port), sources)
+            scene = EmulatedScene(emulator)
+        else:
+            scene = PersonScene(ask, clock)
+        stack.callback(scene.close)
+        servo = ServoProcess(functools.partial(open_arm, config.arm), config.arm.spec(), clock=clock)
+        servo.open()
+        stack.callback(_stop, servo, say)
+        cameras = {name: open_camera(name, camera) for name, camera in config.cameras.items()}
+        for camera in cameras.values():
+            stack.callback(camera.close)
+            camera.connect()
+        yield RealTimeStage(policy, cameras, servo, scene, clock, subscribers)
+
+
+def _stop(servo: ServoProcess, say: Callable[[str], None]) -> None:
+    """Hold and release, undisturbed by a second Ctrl-C: it would leave the arm energised."""
+    main = threading.current_thread() is threading.main_thread()
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
+    try:
+        report = servo.stop(release=True)
+        if report is not None and report.still_energised:
+            say(f"still energised: {', '.join(report.still_energised)}; switch the arm's power off before touching it")
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, previous)
+
+
+def _image_size(config: RobotConfig) -> tuple[int, int]:
+    sizes = {camera.size for camera in config.cameras.values()}
+    if len(sizes) != 1:
+        raise ConfigError(f"{config.name}: the emulator renders one size, its cameras want {sorted(sizes)}")
+    return sizes.pop()

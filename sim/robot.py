@@ -1,0 +1,171 @@
+"""The simulated robot: an arm and cameras that are drivers on a `World`, for lock-step.
+
+They sense and command like the real devices: angles in servo counts, goals rounded to counts, torque off until held.
+Knows no tasks and no policy, and steps no physics: time passes when the owner of the world lets it.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drivers.arm import ArmError, ArmSpec, Array, BusCounters, JointState, ReleaseReport, frozen
+from drivers.camera import CameraError, Frame
+from drivers.config import ArmConfig, CameraConfig, ConfigError
+from sim.world import World
+
+CAMERAS = ("fixed", "wrist")
+COUNT = 2 * math.pi / 4096  # rad, the resolution of an STS3215
+LOAD_STEP = 0.001  # its resolution of load, share of stall torque
+LIMIT_TOLERANCE = 1e-6  # rad, for targets that were clipped to a limit in single precision
+
+TEMPERATURES_C = frozen(np.full(World.spec.joints, 30.0))
+VOLTAGES = frozen(np.full(World.spec.joints, 7.4))
+
+Clock = Callable[[], int]  # monotonic ns
+
+
+class SimulatedArm:
+    """`drivers.arm.Arm` on the joints of a world; `spec` may narrow the world's limits."""
+
+    def __init__(self, world: World, *, clock: Clock = time.monotonic_ns, spec: ArmSpec | None = None) -> None:
+        self._world = world
+        self._clock = clock
+        self._spec = spec or world.spec
+        self._counters = BusCounters()
+        self._connected = False
+        self._held = False
+
+    @property
+    def spec(self) -> ArmSpec:
+        return self._spec
+
+    @property
+    def counters(self) -> BusCounters:
+        """Transactions, as a bus would count them; none ever fails."""
+        return self._counters
+
+    def connect(self) -> None:
+        self._held = self._held and self._connected
+        self._connected = True
+
+    def read(self) -> JointState:
+        self._transact()
+        world = self._world
+        positions, velocities = np.rint((world.joint_positions(), world.joint_velocities()) / np.float64(COUNT)) * COUNT
+        loads = np.rint(world.joint_loads() / LOAD_STEP) * LOAD_STEP
+        for array in (positions, velocities, loads):
+            array.flags.writeable = False
+        return JointState(self._clock(), positions, velocities, loads, TEMPERATURES_C, VOLTAGES)
+
+    def write(self, targets: Array) -> None:
+        self._require_connection()
+        values = np.asarray(targets, dtype=np.float64)
+        spec = self._spec
+        if values.shape != (spec.joints,):
+            raise ArmError(f"targets have shape {values.shape}, the arm's {spec.joints} joints need ({spec.joints},)")
+        inside = (values >= spec.position_min - LIMIT_TOLERANCE) & (values <= spec.position_max + LIMIT_TOLERANCE)
+        if not inside.all():
+            joint = int(np.argmin(inside))
+            low, high = spec.position_min[joint], spec.position_max[joint]
+            raise ArmError(f"{spec.joint_names[joint]}: target {values[joint]:g} rad is not within [{low:g}, {high:g}]")
+        if not self._held:
+            raise ArmError("the simulated arm is released: hold it before moving it")
+        self._transact()
+        self._world.set_targets(np.rint(values / COUNT) * COUNT)
+
+    def hold(self) -> JointState:
+        state = self.read()
+        self._world.set_targets(state.positions)
+        self._world.set_torque(np.ones(self._spec.joints, dtype=bool))
+        self._held = True
+        return state
+
+    def release(self) -> ReleaseReport:
+        self._transact()
+        self._world.set_torque(np.zeros(self._spec.joints, dtype=bool))
+        self._held = False
+        return ReleaseReport(self._spec.joint_names)
+
+    def close(self) -> None:
+        self._connected = self._held = False
+
+    def _require_connection(self) -> None:
+        if not self._connected:
+            raise ArmError("the simulated arm is not connected: connect it first")
+
+    def _transact(self) -> None:
+        self._require_connection()
+        self._counters.sent += 1
+
+
+class SimulatedCamera:
+    """`drivers.camera.Camera` that renders the world as it is when it is read."""
+
+    def __init__(self, name: str, world: World, *, clock: Clock = time.monotonic_ns) -> None:
+        self._name = name
+        self._world = world
+        self._clock = clock
+        self._connected = False
+        self._latest: Frame | None = None
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self._world.image_size
+
+    def connect(self) -> None:
+        self._connected = True
+
+    def read(self) -> Frame:
+        if not self._connected:
+            raise CameraError(f"camera {self._name}: not connected; call connect() before read()")
+        stamp, image = self._clock(), self._render()
+        latest = self._latest
+        # Always rendered: the world may have been rearranged while time stood still.
+        if latest is not None and latest.stamp == stamp and np.array_equal(latest.image, image):
+            return latest
+        self._latest = Frame(stamp, 0 if latest is None else latest.sequence + 1, image)
+        return self._latest
+
+    def _render(self) -> NDArray[np.uint8]:
+        image = self._world.render(self._name)
+        image.flags.writeable = False
+        return image
+
+    def close(self) -> None:
+        self._connected = False
+
+
+@functools.cache
+def shared_world() -> World:
+    """The world that arm and cameras of a robot config meet in: one for each process, with block layout 0."""
+    world = World()
+    world.reset(np.random.default_rng(0))
+    return world
+
+
+def open_simulated_arm(config: ArmConfig) -> SimulatedArm:
+    """The arm driver "simulated", on the shared world. Raises `ConfigError` for joints that the world has not."""
+    spec = config.spec()
+    if spec.joint_names != World.spec.joint_names:
+        raise ConfigError(f"arm.joints: the simulated arm has {', '.join(World.spec.joint_names)}, in this order")
+    return SimulatedArm(shared_world(), spec=spec)
+
+
+def open_simulated_camera(name: str, config: CameraConfig) -> SimulatedCamera:
+    """The camera driver "simulated", on the shared world. Raises `ConfigError` for a camera that it has not."""
+    world = shared_world()
+    if name not in CAMERAS:
+        raise ConfigError(f"cameras.{name}: the simulated world has {', '.join(CAMERAS)}")
+    if config.size != world.image_size:
+        raise ConfigError(f"cameras.{name}.size: the simulated world renders {world.image_size}, not {config.size}")
+    return SimulatedCamera(name, world)

@@ -1,0 +1,109 @@
+"""The simulated drivers on the PyBullet world: both conformance suites, and what is theirs alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from drivers.config import CameraConfig, ConfigError, load_robot
+from runtime.clock import SECOND, SimulatedClock
+from sim.robot import COUNT, SimulatedArm, SimulatedCamera, open_simulated_arm, open_simulated_camera
+from sim.world import World
+from tests.drivers.arm_conformance import ArmConformance
+from tests.drivers.camera_conformance import CameraConformance
+
+Advance = Callable[[float], None]
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[World]:
+    world = World()
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def world(shared: World) -> World:
+    shared.reset(np.random.default_rng(3), arm_pose=np.array([0.1, -0.55, 0.35, 1.2, 0.2, 1.0]))
+    return shared
+
+
+@pytest.fixture
+def clock() -> SimulatedClock:
+    return SimulatedClock()
+
+
+@pytest.fixture
+def advance(world: World, clock: SimulatedClock) -> Advance:
+    def pass_time(seconds: float) -> None:
+        world.step(round(seconds * world.physics_rate))
+        clock.advance(round(seconds * SECOND))
+
+    return pass_time
+
+
+class TestSimulatedArm(ArmConformance):
+    @pytest.fixture
+    def arm(self, world: World, clock: SimulatedClock) -> Iterator[SimulatedArm]:
+        arm = SimulatedArm(world, clock=clock.now)
+        yield arm
+        arm.close()
+
+    @pytest.fixture
+    def advance(self, advance: Advance) -> Advance:
+        return advance
+
+    def test_reads_and_goals_are_whole_counts(self, arm: SimulatedArm, world: World) -> None:
+        arm.connect()
+        arm.hold()
+        arm.write(np.full(6, 0.1234567))
+        for values in (arm.read().positions, world.joint_targets()):
+            np.testing.assert_allclose(values / COUNT, np.rint(values / COUNT), atol=1e-9)
+
+    def test_released_arm_falls(self, arm: SimulatedArm, advance: Advance) -> None:
+        arm.connect()
+        held = arm.hold().positions
+        arm.release()
+        advance(0.5)
+        assert np.abs(arm.read().positions - held).max() > 0.1
+
+
+class TestSimulatedCamera(CameraConformance):
+    @pytest.fixture
+    def camera(self, world: World, clock: SimulatedClock) -> Iterator[SimulatedCamera]:
+        camera = SimulatedCamera("fixed", world, clock=clock.now)
+        yield camera
+        camera.close()
+
+    @pytest.fixture
+    def advance(self, advance: Advance) -> Advance:
+        return advance
+
+    def test_sees_a_new_layout_while_time_stands_still(self, camera: SimulatedCamera, world: World) -> None:
+        camera.connect()
+        before = camera.read()
+        world.reset(np.random.default_rng(4))
+        after = camera.read()
+        assert after.sequence == before.sequence + 1
+        assert (after.image != before.image).any()
+
+
+def test_a_config_opens_arm_and_cameras_on_one_world() -> None:
+    config = load_robot("simulated")
+    arm, camera = open_simulated_arm(config.arm), open_simulated_camera("fixed", config.cameras["fixed"])
+    arm.connect()
+    camera.connect()
+    assert camera.read().image.shape == (64, 64, 3)
+    assert arm.read().positions.shape == (6,)
+
+
+def test_configs_that_the_world_cannot_serve_are_refused() -> None:
+    config = load_robot("simulated")
+    with pytest.raises(ConfigError, match="shoulder_pan"):
+        open_simulated_arm(config.arm.model_copy(update={"joints": config.arm.joints[:5]}))
+    with pytest.raises(ConfigError, match=r"cameras\.left"):
+        open_simulated_camera("left", config.cameras["fixed"])
+    with pytest.raises(ConfigError, match=r"cameras\.fixed\.size"):
+        open_simulated_camera("fixed", CameraConfig(driver="simulated", size=(96, 96)))
