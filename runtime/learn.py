@@ -26,7 +26,7 @@ def learn(
     worlds: int = 8,
     seed: int = 0,
     device: str = "auto",
-    batch: int = 128,
+    batch: int = 256,
     compiled: bool = False,
     report: Callable[[dict[str, float]], None] = lambda measures: None,
 ) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def learn(
     symmetry = Symmetry(
         mirrored_ids=mirrored_ids(),
         mirrored_actions=(0, 4),
-        mirrored_truth=(1, 4),
+        mirrored_truth=(1, 4, 7),
         channel_orders=CHANNEL_ORDERS,
         colour_tasks=colour_tasks(),
     )

@@ -108,7 +108,8 @@ def run_lockstep(
 ) -> LockstepEpisode:
     """Run one episode in a fresh world: layout from `np.random.default_rng(seed)`, arm at home.
 
-    Subscribers are told that it is episode `index`; its time goes on from `clock`, or starts at 0. Step durations are measured by the machine's clock, everything else goes by the simulated one. Raises `TaskError`
+    Subscribers are told that it is episode `index`; its time goes on from `clock`, or starts at 0. Step durations are
+    measured by the machine's clock, everything else goes by the simulated one. Raises `TaskError`
     and `PolicyError`.
     """
     asked = parse_task(task)
@@ -137,7 +138,7 @@ def run_lockstep(
         policy = make_policy(world)
         last = LastFrames()
         pacer = Pacer(clock, round(SECOND / policy.rate))
-        told = [last, *(_Numbered(subscriber, index) for subscriber in subscribers)]
+        told: list[Subscriber] = [last, *(_Numbered(subscriber, index) for subscriber in subscribers)]
         control = ControlLoop(policy, cameras, servo, clock, pacer, told, stopwatch=MonotonicClock())
         result = control.run_episode(asked.text, judge.limit, done)
         return LockstepEpisode(replace(result, index=index), last.frames)

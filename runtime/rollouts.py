@@ -19,12 +19,13 @@ from runtime.clock import MILLISECOND, SimulatedClock
 from runtime.servo import ServoLoop, Target
 from runtime.so101_policy import CAMERAS, CODEC, IMAGE, SEQUENCE
 from sim import so101
-from sim.expert import STEP, Expert
+from sim.expert import STEP, Expert, yaw_of
 from sim.robot import SimulatedArm
 from sim.tasks import TASKS, Judge
 from sim.world import HOME, World
 
 SERVO_TICKS = 5  # a control step
+TRUTH = 8  # as in policies/gato/data.py, which needs torch
 BURST = 0.015  # chance a step that a burst of random motion begins
 CLEAN = 0.25  # share of policy-driven episodes that start at home and are not disturbed: they measure success
 
@@ -40,7 +41,7 @@ class Arrays:
     task: NDArray[np.int64]  # (S,)
     episode: NDArray[np.int64]  # (S,)
     first: NDArray[np.bool_]  # (S,)
-    truth: NDArray[np.float64]  # (S, 6) centres of the moved and the base block, m
+    truth: NDArray[np.float64]  # (S, TRUTH) centres of the moved and the base block, m; yaw of the former
     pixels: NDArray[np.float64]  # (S, cameras, 2, 2) where they are in the images, [u, v] in [0, 1]
     finished: NDArray[np.int64]  # (S,) 0: no; 1: success; 2: failure, of the episode before this step
     clean: NDArray[np.bool_]  # (S,) that episode was the policy's own, undisturbed
@@ -58,7 +59,7 @@ class Arrays:
             "task": ((streams,), np.int64),
             "episode": ((streams,), np.int64),
             "first": ((streams,), np.bool_),
-            "truth": ((streams, 6), np.float64),
+            "truth": ((streams, TRUTH), np.float64),
             "pixels": ((streams, len(CAMERAS), 2, 2), np.float64),
             "finished": ((streams,), np.int64),
             "clean": ((streams,), np.bool_),
@@ -204,7 +205,8 @@ class Rollout:
         arrays.task[i], arrays.episode[i], arrays.first[i] = self._task, self._episode, self._executed is None
         task = TASKS[self._task]
         points = np.stack([world.block_pose(task.moved)[0], world.block_pose(task.base)[0]])
-        arrays.truth[i] = points.ravel()
+        yaw = yaw_of(world.block_pose(task.moved)[1])
+        arrays.truth[i] = [*points.ravel(), 0.2 * np.cos(4 * yaw), 0.2 * np.sin(4 * yaw)]
         for camera, name in enumerate(CAMERAS):
             arrays.pixels[i, camera] = _project(points, *world.camera_matrices(name))
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import FrameType
 
 import numpy as np
 from rich.console import Console
@@ -56,12 +59,41 @@ class _Played:
     servo: dict[str, int] = field(default_factory=dict)
 
 
+@contextmanager
+def one_interrupt() -> Iterator[None]:
+    """Within, the first SIGINT or SIGTERM raises KeyboardInterrupt and later ones are ignored: an impatient second
+    Ctrl-C must not stop the arm from being stopped. Only in the main thread; elsewhere it does nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = {number: signal.getsignal(number) for number in numbers}
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in numbers:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
 def run(options: RunOptions, console: Console, *, interactive: bool) -> int:
     """Play the episodes; returns the exit code: 0, 3 after a fault of the arm, 130 after Ctrl-C.
 
     `interactive` says that an operator can be asked to lay out and judge a real table. Raises what is the user's to
     mend, one line each: `ConfigError`, `PolicyError`, `TaskError`, `ArmError`, `CameraError`, `RefusedError`.
     """
+    with one_interrupt():
+        return _run(options, console, interactive)
+
+
+def _run(options: RunOptions, console: Console, interactive: bool) -> int:
     config = load_robot(options.robot)
     first = task_of(0, options.task)  # what cannot be understood must stop us before anything starts
     simulated = config.arm.driver == "simulated"
@@ -204,7 +236,7 @@ def _open_policy(options: RunOptions, config: RobotConfig) -> Policy | None:
 
 
 def warm_up(policy: Policy, config: RobotConfig, task: str) -> None:
-    """Run the policy on a grey picture of an arm in the middle of its range, so that the first tick is like the rest."""
+    """Run the policy on grey pictures and an arm in mid-range, so that the first tick is like the rest."""
     spec = config.arm.spec()
     images = {name: np.full((*camera.size, 3), 128, dtype=np.uint8) for name, camera in config.cameras.items()}
     middle = (spec.position_min + spec.position_max) / 2

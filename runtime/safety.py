@@ -7,7 +7,9 @@ sagging joint cannot feed back into the motion.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 
@@ -79,17 +81,16 @@ class Command:
         return FilterState(self.positions, self.velocities)
 
 
-def approach_velocity(distance: Array, acceleration: Array, dt: float) -> Array:
-    """The highest speed at which a joint may start a tick and still stop within `distance` (>= 0).
+def approach_velocity(distance: float, acceleration: float, dt: float) -> float:
+    """The highest speed (rad/s) at which a joint may start a tick and still stop within `distance` (rad, >= 0).
 
     The discrete-time form of sqrt(2 a d). At n full steps of a*dt the stopping distance is a dt^2 n (n + 1) / 2, linear
     in between; this is its exact inverse, so a joint lands on its target instead of stepping over it.
     """
     step = acceleration * dt
     scaled = distance / (step * dt)
-    full = np.floor((np.sqrt(8.0 * scaled + 1.0) - 1.0) * 0.5)
-    approach: Array = (scaled / (full + 1.0) + full * 0.5) * step
-    return approach
+    full = math.floor((math.sqrt(8.0 * scaled + 1.0) - 1.0) * 0.5)
+    return (scaled / (full + 1.0) + full * 0.5) * step
 
 
 def filter_command(state: FilterState, target: Array, target_age_s: float, dt: float, limits: Limits) -> Command:
@@ -102,28 +103,37 @@ def filter_command(state: FilterState, target: Array, target_age_s: float, dt: f
     For a `state` that came from `FilterState.at_rest` or from this function with the same `dt`, every command stays
     within position, velocity and acceleration limits, whatever the targets. For any other state position comes first.
     """
-    change_max = limits.acceleration_max * dt
-    reasons: tuple[str, ...] = ()
-    if not np.isfinite(target).all():
-        wanted = np.zeros_like(state.velocities)
-        reasons = (NOT_FINITE,)
-    elif not target_age_s <= limits.age_max_s:
-        wanted = np.zeros_like(state.velocities)
-        reasons = (STALE,)
-    else:
-        goal = np.minimum(np.maximum(target, limits.position_min), limits.position_max)
-        if (goal != target).any():
-            reasons = (POSITION,)
-        error = goal - state.positions
-        speed = approach_velocity(np.abs(error), limits.acceleration_max, dt)
-        if (speed > limits.velocity_max).any():
-            reasons += (VELOCITY,)
-            speed = np.minimum(speed, limits.velocity_max)
-        wanted = np.copysign(speed, error)
-    change = wanted - state.velocities
-    if (np.abs(change) > change_max).any():
-        reasons += (ACCELERATION,)
-        wanted = state.velocities + np.minimum(np.maximum(change, -change_max), change_max)
-    # Braking keeps the joint inside by itself; the clip takes what rounding adds.
-    positions = np.minimum(np.maximum(state.positions + wanted * dt, limits.position_min), limits.position_max)
-    return Command(positions, (positions - state.positions) / dt, reasons)
+    goals = target.tolist()
+    finite = all(map(math.isfinite, goals))
+    fresh = target_age_s <= limits.age_max_s
+    beyond_position = beyond_velocity = beyond_acceleration = False
+    positions, velocities = [], []
+    # Joint by joint: for a handful of joints, floats are three times as fast as arrays.
+    for position, velocity, goal, low, high, velocity_max, acceleration_max in zip(
+        state.positions.tolist(),
+        state.velocities.tolist(),
+        goals,
+        limits.position_min.tolist(),
+        limits.position_max.tolist(),
+        limits.velocity_max.tolist(),
+        limits.acceleration_max.tolist(),
+        strict=True,
+    ):
+        wanted = 0.0
+        if finite and fresh:
+            inside = min(max(goal, low), high)
+            beyond_position |= inside != goal
+            speed = approach_velocity(abs(inside - position), acceleration_max, dt)
+            if speed > velocity_max:
+                beyond_velocity, speed = True, velocity_max
+            wanted = math.copysign(speed, inside - position)
+        change, change_max = wanted - velocity, acceleration_max * dt
+        if abs(change) > change_max:
+            beyond_acceleration, wanted = True, velocity + math.copysign(change_max, change)
+        # Braking keeps the joint inside by itself; the clip takes what rounding adds.
+        reached = min(max(position + wanted * dt, low), high)
+        positions.append(reached)
+        velocities.append((reached - position) / dt)
+    bound = (not finite, finite and not fresh, beyond_position, beyond_velocity, beyond_acceleration)
+    reasons = tuple(compress(REASONS, bound)) if any(bound) else ()
+    return Command(np.array(positions), np.array(velocities), reasons)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import math
-import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -251,16 +250,9 @@ def real_time_stage(
 
 
 def _stop(servo: ServoProcess, say: Callable[[str], None]) -> None:
-    """Hold and release, undisturbed by a second Ctrl-C: it would leave the arm energised."""
-    main = threading.current_thread() is threading.main_thread()
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
-    try:
-        report = servo.stop(release=True)
-        if report is not None and report.still_energised:
-            say(f"still energised: {', '.join(report.still_energised)}; switch the arm's power off before touching it")
-    finally:
-        if main:
-            signal.signal(signal.SIGINT, previous)
+    report = servo.stop(release=True)
+    if report is not None and report.still_energised:
+        say(f"still energised: {', '.join(report.still_energised)}; switch the arm's power off before touching it")
 
 
 def _image_size(config: RobotConfig) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import json
 import os
 import select
@@ -33,6 +34,7 @@ from sim.world import World
 __all__ = ["Emulator", "EmulatorClient", "EmulatorError", "EmulatorProcess", "emulate", "main"]
 
 START_TIMEOUT = 15.0  # s
+PRIORITY = 10  # of SCHED_FIFO, 1 to 99
 STOP_TIMEOUT = 3.0  # s between SIGTERM and SIGKILL
 
 
@@ -66,6 +68,7 @@ def emulate(
         faults=chosen_faults,
         orphan_timeout=orphan_timeout,
     )
+    _ask_for_priority()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: emulator.stop())
     try:
@@ -74,6 +77,17 @@ def emulate(
     finally:
         emulator.close()
         world.close()
+
+
+def _ask_for_priority() -> None:
+    """Stand in for hardware, which shares its processor with nobody: real-time priority where that is granted.
+
+    Below the servo loop's, so that it never delays the part that keeps the arm safe. Measured once on 2 busy cores, the client at real-time priority too: bus
+    replies later than 4 ms fall from 18% to 1.4%.
+    """
+    if hasattr(os, "sched_setscheduler"):
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
 
 
 class EmulatorClient:

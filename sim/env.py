@@ -43,7 +43,8 @@ class StackEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         """`task` fixes the sentence for every episode (raises `TaskError`); None draws one of the six."""
         self.task: Task | None = None if task is None else parse_task(task)
         self.render_mode = render_mode
-        self.world = World(image_size=image_size)
+        self._image_size = image_size
+        self._world: World | None = None
         self._judge: Judge | None = None
         self._targets = np.zeros(World.spec.joints)
         spec = World.spec
@@ -58,6 +59,13 @@ class StackEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.observation_space = spaces.Dict({**dict.fromkeys(CAMERAS, image), **self._joint_spaces})
         self.action_space = spaces.Box(-1.0, 1.0, (spec.joints,), np.float32)
 
+    @property
+    def world(self) -> World:
+        """This episode's world. Raises `gymnasium.error.ResetNeeded` before the first reset."""
+        if self._world is None:
+            raise gymnasium.error.ResetNeeded("reset the environment first: there is no world yet")
+        return self._world
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
@@ -66,6 +74,9 @@ class StackEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         wanted = (options or {}).get("task")
         drawn = TASKS[int(self.np_random.integers(len(TASKS)))]
         task = parse_task(wanted) if wanted is not None else self.task or drawn
+        # A world of its own for each episode: contact solvers remember, and a seed's outcome must not.
+        self.close()
+        self._world = World(image_size=self._image_size)
         self.world.reset(self.np_random)
         self._targets = self.world.joint_targets()
         self._judge = Judge(self.world, task)
@@ -75,13 +86,13 @@ class StackEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         """One control step. Raises `gymnasium.error.ResetNeeded` before the first reset."""
         if self._judge is None:
             raise gymnasium.error.ResetNeeded("reset the environment before the first step")
-        spec = World.spec
+        world, spec = self.world, World.spec
         unit = np.clip(np.asarray(action, dtype=np.float64), -1.0, 1.0)
         targets = self._targets + STEP * unit
         targets[-1] = spec.position_min[-1] + (unit[-1] + 1) / 2 * (spec.position_max[-1] - spec.position_min[-1])
         self._targets = np.clip(targets, spec.position_min, spec.position_max)
-        self.world.set_targets(self._targets)
-        self.world.step(self.world.physics_rate // CONTROL_RATE)
+        world.set_targets(self._targets)
+        world.step(world.physics_rate // CONTROL_RATE)
         self._judge.update()
         outcome = self._judge.outcome
         terminated = outcome == "success"
@@ -94,7 +105,10 @@ class StackEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         return self.world.render("fixed") if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:
-        self.world.close()
+        """Let go of the world; `reset` makes another."""
+        if self._world is not None:
+            self._world.close()
+            self._world = self._judge = None
 
     def _observe(self) -> Observation:
         readings = {

@@ -75,9 +75,9 @@ class Expert:
         sideways = math.hypot(error[0], error[1])
         roll = self._roll_for(moved, orientation, positions)
         twist = abs(roll - positions[4])
-        if sideways < 0.008 and abs(error[2]) < 0.009 and twist < 0.2:
+        if sideways < 0.008 and abs(error[2]) < 0.009 and twist < 0.35:
             return np.array([moved[0], moved[1], moved[2]]), CLOSED, roll
-        height = max(0.0, 2.5 * (sideways - 0.005)) + 0.06 * max(0.0, twist - 0.1)
+        height = max(0.0, 2.5 * (sideways - 0.005)) + 0.05 * max(0.0, twist - 0.3)
         if positions[5] < OPEN - 0.3:
             height = max(height, 0.04)
         height = min(height, TRAVEL - BLOCK / 2)
@@ -90,15 +90,19 @@ class Expert:
 
     def _roll_for(self, moved: Array, orientation: Array, positions: Array) -> float:
         """The wrist roll, nearest to the present one, that lays the jaws along the block's faces."""
-        x, y, z, w = orientation
-        yaw = math.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
         pan = math.atan2(moved[1], moved[0])
-        turn = pan - yaw  # a hand that points down turns the jaws by pan - roll
+        turn = pan - yaw_of(orientation)  # a hand that points down turns the jaws by pan - roll
         quarter = math.pi / 2
         turn += quarter * round((positions[4] - turn) / quarter)
         if abs(turn) > math.pi / 2 + 0.3:
             turn -= math.copysign(quarter, turn)
         return turn
+
+
+def yaw_of(orientation: Array) -> float:
+    """Rotation about the vertical, rad, of a quaternion (x, y, z, w)."""
+    x, y, z, w = orientation
+    return math.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
 
 
 def step_towards(command: Array, goal: Array, gripper: float, roll: float) -> Array:

@@ -30,6 +30,13 @@ VOLTAGES = frozen(np.full(World.spec.joints, 7.4))
 Clock = Callable[[], int]  # monotonic ns
 
 
+def _quantised(values: Array, step: float) -> Array:
+    """The multiples of `step` nearest to `values`, read-only."""
+    multiples: Array = np.rint(values / step) * step
+    multiples.flags.writeable = False
+    return multiples
+
+
 class SimulatedArm:
     """`drivers.arm.Arm` on the joints of a world; `spec` may narrow the world's limits."""
 
@@ -56,12 +63,15 @@ class SimulatedArm:
 
     def read(self) -> JointState:
         self._transact()
-        world = self._world
-        positions, velocities = np.rint((world.joint_positions(), world.joint_velocities()) / np.float64(COUNT)) * COUNT
-        loads = np.rint(world.joint_loads() / LOAD_STEP) * LOAD_STEP
-        for array in (positions, velocities, loads):
-            array.flags.writeable = False
-        return JointState(self._clock(), positions, velocities, loads, TEMPERATURES_C, VOLTAGES)
+        positions, velocities, loads = self._world.joint_states()
+        return JointState(
+            self._clock(),
+            _quantised(positions, COUNT),
+            _quantised(velocities, COUNT),
+            _quantised(loads, LOAD_STEP),
+            TEMPERATURES_C,
+            VOLTAGES,
+        )
 
     def write(self, targets: Array) -> None:
         self._require_connection()
@@ -77,7 +87,7 @@ class SimulatedArm:
         if not self._held:
             raise ArmError("the simulated arm is released: hold it before moving it")
         self._transact()
-        self._world.set_targets(np.rint(values / COUNT) * COUNT)
+        self._world.set_targets(_quantised(values, COUNT))
 
     def hold(self) -> JointState:
         state = self.read()

@@ -171,7 +171,8 @@ class World:
         """Simulated seconds since the arm was last placed."""
         return self._substeps / self.physics_rate
 
-    def _joint_states(self) -> tuple[Array, Array, Array]:
+    def joint_states(self) -> tuple[Array, Array, Array]:
+        """Measured angles (rad), speeds (rad/s), and motor torques as shares of the stall torque in [-1, 1]."""
         states = self._p.getJointStates(self.arm, (0, 1, 2, 3, 4, _LEFT_JAW, _RIGHT_JAW))
         positions = np.array([state[0] for state in states])
         velocities = np.array([state[1] for state in states])
@@ -185,15 +186,15 @@ class World:
 
     def joint_positions(self) -> Array:
         """Measured joint angles, rad."""
-        return self._joint_states()[0]
+        return self.joint_states()[0]
 
     def joint_velocities(self) -> Array:
         """Measured joint speeds, rad/s."""
-        return self._joint_states()[1]
+        return self.joint_states()[1]
 
     def joint_loads(self) -> Array:
         """Motor torque as a share of the stall torque, in [-1, 1]."""
-        return self._joint_states()[2]
+        return self.joint_states()[2]
 
     def joint_targets(self) -> Array:
         """The servo goals in force, rad."""

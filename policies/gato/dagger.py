@@ -33,36 +33,63 @@ class Worlds(Protocol):
 
 
 class Driver:
-    """The averaged policy at the wheel of all streams, with one cache for them."""
+    """The averaged policy at the wheel of all streams, with one cache for them.
+
+    On a GPU each ring slot's step is captured as a CUDA graph: launched one by one, its 1,000 small kernels would take
+    longer than the simulation that waits for them.
+    """
 
     def __init__(self, model: Gato, replay: Replay) -> None:
         self.model, self.replay = model, replay
-        spec = model.spec
+        spec, device = model.spec, replay.device
         self._cache = model.new_cache(replay.streams)
-        self._visible = torch.zeros(replay.streams, spec.cache(), dtype=torch.bool, device=replay.device)
+        self._visible = torch.zeros(replay.streams, spec.cache(), dtype=torch.bool, device=device)
+        self._images = [torch.zeros_like(store[:, 0]) for store in replay.images]
+        self._ids = torch.zeros(replay.streams, spec.block_ids, dtype=torch.long, device=device)
+        self._text = torch.zeros(replay.streams, spec.text, dtype=torch.long, device=device)
+        self._position = torch.zeros(replay.streams, dtype=torch.long, device=device)
+        self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, torch.Tensor]] = {}
         self._tick = 0
 
     @torch.inference_mode()
     def step(self) -> NDArray[np.int64]:
         """Action ids (streams, actions) for the replay's newest step."""
-        model, replay, spec = self.model, self.replay, self.model.spec
+        replay, spec, visible = self.replay, self.model.spec, self._visible
         at = replay.size - 1
         task, first = replay.task[:, at].long(), replay.first[:, at]
         slot = spec.ring_slot(self._tick)
-        visible = self._visible
         visible[:, spec.text :] &= ~first[:, None]
         visible[:, : spec.text] = replay.text_real[task]
         visible[:, slot : slot + spec.block] = True
         visible[:, slot : slot + spec.actions] = ~first[:, None]
-        # Prefilled anew each time: tasks change and so do the weights, and 16 tokens cost nothing here.
-        prompt = visible.clone()
-        prompt[:, spec.text :] = False
-        model.prefill_text(replay.text_ids[task], self._cache, prompt)
-        position = torch.full((replay.streams,), spec.position(self._tick), device=replay.device)
-        images = [store[:, at] for store in replay.images]
-        actions = model.step(images, replay.ids[:, at].long(), self._cache, slot, position, visible)
+        for image, store in zip(self._images, replay.images, strict=True):
+            image.copy_(store[:, at])
+        self._ids.copy_(replay.ids[:, at])
+        self._text.copy_(replay.text_ids[task])
+        self._position.fill_(spec.position(self._tick))
         self._tick += 1
+        if replay.device.type != "cuda":
+            return self._decide(slot).numpy()
+        if slot not in self._graphs:
+            self._graphs[slot] = self._capture(slot)
+        graph, actions = self._graphs[slot]
+        graph.replay()
         return actions.cpu().numpy()
+
+    def _decide(self, slot: int) -> torch.Tensor:
+        # The prompt is prefilled anew each time: tasks change, so do the weights, and 16 tokens cost nothing here.
+        prompt = self._visible.clone()
+        prompt[:, self.model.spec.text :] = False
+        self.model.prefill_text(self._text, self._cache, prompt)
+        return self.model.step(self._images, self._ids, self._cache, slot, self._position, self._visible)
+
+    def _capture(self, slot: int) -> tuple[torch.cuda.CUDAGraph, torch.Tensor]:
+        self._decide(slot)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            actions = self._decide(slot)
+        return graph, actions
 
 
 def dagger(

@@ -42,7 +42,7 @@ class SequenceSpec:
     tensors: tuple[tuple[str, int], ...]  # name, components
     actions: int  # tokens in an action
     text: int = 16  # prompt places for the instruction
-    window: int = 4  # timesteps in view, the present one included
+    window: int = 2  # timesteps in view, the present one included
 
     def __post_init__(self) -> None:
         for kind, names in (("cameras", [c[0] for c in self.cameras]), ("tensors", [t[0] for t in self.tensors])):

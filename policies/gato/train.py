@@ -27,9 +27,9 @@ from policies.gato.tokens import BINS, CONTINUOUS_START
 class TrainConfig:
     """What is learned from, and how fast."""
 
-    batch: int = 128  # sequences
-    length: int = 8  # timesteps in a sequence
-    demonstration: int = 4  # timesteps of a prompt
+    batch: int = 256  # sequences
+    length: int = 4  # timesteps in a sequence; short ones, so that a batch shows many scenes
+    demonstration: int = 2  # timesteps of a prompt
     learning_rate: float = 5e-4
     warmup: int = 200  # iterations
     weight_decay: float = 0.1
@@ -79,7 +79,7 @@ class Objective(nn.Module):
         place_loss = (place * weight * known).sum()
         shown_loss = (shown * weight * known).sum()
         loss = action_loss + self.config.auxiliary * place_loss + shown_loss
-        millimetres = ((guess / 5 - truth).abs().mean(-1) * weight * known).sum() * 1000
+        millimetres = ((guess / 5 - truth)[..., :6].abs().mean(-1) * weight * known).sum() * 1000
         return loss, {
             "loss": loss.detach(),
             "action": action_loss.detach(),
