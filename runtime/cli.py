@@ -168,9 +168,18 @@ def train(
     seed: Seed = 0,
 ) -> int:
     """Teach a policy in simulation, by demonstration and correction; leaves a checkpoint."""
+    import torch
+
+    from policies.gato.config import SIZES
     from runtime.evaluate import default_workers
     from runtime.learn import learn
 
+    if size not in SIZES:
+        raise typer.BadParameter(f"{size!r} is not one of {', '.join(SIZES)}", param_hint="--size")
+    if device not in ("auto", "cpu") and not (device.startswith("cuda") and torch.cuda.is_available()):
+        raise typer.BadParameter(
+            f"there is no {device!r} here; take auto, cpu or, with a GPU, cuda", param_hint="--device"
+        )
     console = _console()
 
     def report(measures: dict[str, float]) -> None:
@@ -196,7 +205,7 @@ def train(
 
 @app.command()
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of gato-arm train.", dir_okay=False)],
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of gato-arm train.", exists=True, dir_okay=False)],
     out: Annotated[Path, typer.Argument(help="The artifact's folder, made anew.", file_okay=False)],
 ) -> int:
     """Turn a checkpoint into an artifact: one ONNX graph and its card; refused unless both decode the same tokens."""
@@ -249,7 +258,7 @@ def doctor(
     pictures: Annotated[Path | None, typer.Option(help="Folder for a snapshot of each camera.")] = None,
     json: Json = None,
 ) -> int:
-    """What is connected, is it healthy, how long is a round trip. Moves nothing; exit code 3 when there is a problem."""
+    """What is connected, is it healthy, how long is a round trip. Moves nothing; exit code 3 after a problem."""
     from runtime.doctor import diagnose, show
     from runtime.report import write_json
 

@@ -176,9 +176,7 @@ def show(diagnosis: Diagnosis, console: Console) -> None:
     table(f"Joints of {diagnosis.robot}", diagnosis.joints)
     if diagnosis.round_trip_ms is not None:
         timing = diagnosis.round_trip_ms
-        say(
-            f"reading all joints: {timing['p50']:.2f} ms p50, {timing['p99']:.2f} ms p99, {timing['max']:.2f} ms max"
-        )
+        say(f"reading all joints: {timing['p50']:.2f} ms p50, {timing['p99']:.2f} ms p99, {timing['max']:.2f} ms max")
         say("bus: " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in diagnosis.counters.items()))
     table(f"Cameras of {diagnosis.robot}", diagnosis.cameras)
     for problem in diagnosis.problems:

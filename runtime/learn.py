@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.rollouts import Rollouts
-from runtime.so101_policy import CHANNEL_ORDERS, SEQUENCE, colour_tasks, mirrored_ids
+from runtime.so101_policy import CHANNEL_ORDERS, ROLES, SEQUENCE, colour_tasks, mirrored_ids
 from sim.tasks import TASKS
 
 
@@ -39,7 +39,7 @@ def learn(
 
     from policies.gato.config import SIZES
     from policies.gato.dagger import dagger
-    from policies.gato.data import Replay, Symmetry
+    from policies.gato.data import Replay, Scene
     from policies.gato.model import Gato
     from policies.gato.text import Text
     from policies.gato.train import TrainConfig, Trainer, save_checkpoint
@@ -52,17 +52,18 @@ def learn(
     config = TrainConfig(batch=batch)
     model = Gato(SIZES[size], SEQUENCE, text.vocab_size).to(chosen)
     trainer = Trainer(model, config, compiled=compiled)
-    symmetry = Symmetry(
+    scene = Scene(
+        roles=ROLES,
         mirrored_ids=mirrored_ids(),
         mirrored_actions=(0, 4),
-        mirrored_truth=(1, 4, 7),
+        mirrored_truth=(1, 4),
         channel_orders=CHANNEL_ORDERS,
         colour_tasks=colour_tasks(),
     )
     streams = workers * worlds
     capacity = int(seconds * 25) + 200
     texts = tuple(text.encode(task.text) for task in TASKS)
-    replay = Replay(SEQUENCE, texts, streams, capacity, chosen, symmetry)
+    replay = Replay(SEQUENCE, texts, streams, capacity, chosen, scene)
     log = out / "training.jsonl"
     log.write_text("")
     saved = time.monotonic()

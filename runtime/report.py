@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from runtime.clock import percentiles
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -95,7 +94,8 @@ class Report:
 
     def step_ms(self) -> dict[str, float] | None:
         """p50, p99 and max over all control steps, milliseconds; None when no step was timed."""
-        return percentiles([ms for outcome in self.outcomes for ms in outcome.step_ms])
+        durations = [ms for outcome in self.outcomes for ms in outcome.step_ms]
+        return {key: round(value, 3) for key, value in percentiles(durations).items()} if durations else None
 
     def to_json(self) -> dict[str, Any]:
         """The content of `--json FILE`."""
@@ -159,14 +159,6 @@ class Report:
                 "" if share is None else f"{100 * low:.0f} to {100 * high:.0f}%",
             )
         return table
-
-
-def percentiles(values: Sequence[float]) -> dict[str, float] | None:
-    """p50, p99 and max of `values`; None when there are none."""
-    if not values:
-        return None
-    p50, p99 = np.percentile(np.asarray(values, dtype=np.float64), [50, 99])
-    return {"p50": round(float(p50), 3), "p99": round(float(p99), 3), "max": round(float(max(values)), 3)}
 
 
 def write_json(path: Path, content: object) -> None:

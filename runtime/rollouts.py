@@ -22,10 +22,11 @@ from sim import so101
 from sim.expert import STEP, Expert, yaw_of
 from sim.robot import SimulatedArm
 from sim.tasks import TASKS, Judge
-from sim.world import HOME, World
+from sim.world import COLOURS, HOME, World
 
 SERVO_TICKS = 5  # a control step
-TRUTH = 8  # as in policies/gato/data.py, which needs torch
+THING = 5  # as in policies/gato/data.py, which needs torch
+LIMIT = 120  # control steps: a lost episode soon gives way to a new scene
 BURST = 0.015  # chance a step that a burst of random motion begins
 CLEAN = 0.25  # share of policy-driven episodes that start at home and are not disturbed: they measure success
 
@@ -37,12 +38,12 @@ class Arrays:
     fixed: NDArray[np.uint8]  # (S, 64, 64, 3)
     wrist: NDArray[np.uint8]  # (S, 64, 64, 3)
     ids: NDArray[np.int64]  # (S, block_ids)
-    labels: NDArray[np.int64]  # (S, actions) bins
+    labels: NDArray[np.int64]  # (S, tasks, actions) bins, what the demonstrator would do for each task
     task: NDArray[np.int64]  # (S,)
     episode: NDArray[np.int64]  # (S,)
     first: NDArray[np.bool_]  # (S,)
-    truth: NDArray[np.float64]  # (S, TRUTH) centres of the moved and the base block, m; yaw of the former
-    pixels: NDArray[np.float64]  # (S, cameras, 2, 2) where they are in the images, [u, v] in [0, 1]
+    truth: NDArray[np.float64]  # (S, blocks, THING) as in policies/gato/data.py
+    pixels: NDArray[np.float64]  # (S, cameras, blocks, 2) where they are in the images, [u, v] in [0, 1]
     finished: NDArray[np.int64]  # (S,) 0: no; 1: success; 2: failure, of the episode before this step
     clean: NDArray[np.bool_]  # (S,) that episode was the policy's own, undisturbed
     actions: NDArray[np.int64]  # (S, actions) ids, written by the policy's side
@@ -55,12 +56,12 @@ class Arrays:
             "fixed": image,
             "wrist": image,
             "ids": ((streams, SEQUENCE.block_ids), np.int64),
-            "labels": ((streams, SEQUENCE.actions), np.int64),
+            "labels": ((streams, len(TASKS), SEQUENCE.actions), np.int64),
             "task": ((streams,), np.int64),
             "episode": ((streams,), np.int64),
             "first": ((streams,), np.bool_),
-            "truth": ((streams, TRUTH), np.float64),
-            "pixels": ((streams, len(CAMERAS), 2, 2), np.float64),
+            "truth": ((streams, len(COLOURS), THING), np.float64),
+            "pixels": ((streams, len(CAMERAS), len(COLOURS), 2), np.float64),
             "finished": ((streams,), np.int64),
             "clean": ((streams,), np.bool_),
             "actions": ((streams, SEQUENCE.actions), np.int64),
@@ -180,7 +181,8 @@ class Rollout:
         self._loop.start()
         self._task = int(rng.integers(len(TASKS)))
         self._judge = Judge(world, TASKS[self._task])
-        self._expert = Expert(world, TASKS[self._task])
+        self._judge.limit = LIMIT
+        self._experts = [Expert(world, task) for task in TASKS]
         self._delay = int(rng.integers(SERVO_TICKS))  # servo ticks from observation to target: exposure and computing
         self._targets = self._loop.state().command.copy()
         self._executed: NDArray[np.int64] | None = None
@@ -200,13 +202,14 @@ class Rollout:
         arrays.wrist[i] = world.render("wrist")
         sensed = {"joint_positions": self._loop.state().positions, "joint_targets": self._targets}
         SEQUENCE.write_block(arrays.ids[i], self._executed, CODEC.sense(sensed))
-        self._wanted = self._expert.act(self._targets)
-        arrays.labels[i] = CODEC.action_bins(self._wanted, self._targets)
+        wanted = [expert.act(self._targets) for expert in self._experts]
+        self._wanted = wanted[self._task]
+        arrays.labels[i] = [CODEC.action_bins(targets, self._targets) for targets in wanted]
         arrays.task[i], arrays.episode[i], arrays.first[i] = self._task, self._episode, self._executed is None
-        task = TASKS[self._task]
-        points = np.stack([world.block_pose(task.moved)[0], world.block_pose(task.base)[0]])
-        yaw = yaw_of(world.block_pose(task.moved)[1])
-        arrays.truth[i] = [*points.ravel(), 0.2 * np.cos(4 * yaw), 0.2 * np.sin(4 * yaw)]
+        poses = [world.block_pose(colour) for colour in COLOURS]
+        points = np.stack([position for position, _ in poses])
+        yaws = 4 * np.array([yaw_of(orientation) for _, orientation in poses])
+        arrays.truth[i] = np.column_stack([points, 0.2 * np.cos(yaws), 0.2 * np.sin(yaws)])
         for camera, name in enumerate(CAMERAS):
             arrays.pixels[i, camera] = _project(points, *world.camera_matrices(name))
 

@@ -36,6 +36,7 @@ CODEC = Codec(
     delta=np.array([True] * 5 + [False]),
 )
 
+ROLES = tuple((COLOURS.index(task.moved), COLOURS.index(task.base)) for task in TASKS)  # of each task
 MIRRORED_JOINTS = (0, 4)  # pan and roll change sign in a mirror
 CHANNEL_ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
 

@@ -82,8 +82,8 @@ def emulate(
 def _ask_for_priority() -> None:
     """Stand in for hardware, which shares its processor with nobody: real-time priority where that is granted.
 
-    Below the servo loop's, so that it never delays the part that keeps the arm safe. Measured once on 2 busy cores, the client at real-time priority too: bus
-    replies later than 4 ms fall from 18% to 1.4%.
+    Below the servo loop's, so that it never delays the part that keeps the arm safe. Measured once on 2 busy cores,
+    the client at real-time priority too: bus replies later than 4 ms fell from 18% to 1.4%.
     """
     if hasattr(os, "sched_setscheduler"):
         with contextlib.suppress(OSError):

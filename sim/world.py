@@ -101,6 +101,10 @@ class World:
         self, rng: np.random.Generator, *, arm_pose: Array | None = None, keep_arm: bool = False
     ) -> None:
         """New block layout from `rng`; the arm at `arm_pose` (default HOME), at rest, or left as it is."""
+        # Bullet warm-starts from cached contacts, so blocks leave all of them first: an episode must not know the last.
+        for index, colour in enumerate(COLOURS):
+            self.place_block(colour, (1.0 + index, 0.0, 1.0), 0.0)
+        self._p.performCollisionDetection()
         for colour, (x, y, yaw) in zip(COLOURS, sample_layout(rng), strict=True):
             self.place_block(colour, (x, y, BLOCK / 2), yaw)
         if not keep_arm:

@@ -1,5 +1,8 @@
 """Experience on the training device, and how a batch of training sequences is cut from it.
 
+Every step holds what the demonstrator would do there for each of the tasks, and a sequence may learn any of them: with
+one task a scene, a network learns the scenes by heart and ignores the instruction.
+
 Streams of control steps (one stream a simulated world, or one for a whole dataset) lie side by side in tensors; a
 sequence is `length` consecutive steps of one stream. In a quarter of the sequences the first steps are replaced by a
 stretch of another successful episode of the same task, half of them an episode's end: Gato's prompt conditioning.
@@ -17,18 +20,22 @@ from torch import Tensor
 from policies.gato.sequence import PERIOD, SequenceSpec, visible_blocks
 from policies.gato.tokens import BINS, CONTINUOUS_START
 
-# Numbers a step of simulator truth holds: where the two named things are (3,), m, and how the first is turned, as
-# 0.2 cos and 0.2 sin of four times its yaw: a block looks the same after a quarter turn.
-TRUTH = 8
+# What the simulator knows of one thing: where it is (3,), m, and how it is turned, as 0.2 cos and 0.2 sin of four times
+# its yaw, since a block looks the same after a quarter turn.
+THING = 5
+TRUTH = 3 + THING  # of a task: the first named thing, then where the second is
+RELABEL = 0.5  # share of sequences that learn another task than the one their episode was about
 
 
 @dataclass(frozen=True)
-class Symmetry:
-    """Exact augmentations of a scene. Indices are places in a block's ids, in an action, and in the truth."""
+class Scene:
+    """What the tasks are about, and the scene's exact augmentations. Indices are places in ids, actions and truth."""
+
+    roles: tuple[tuple[int, int], ...] = ()  # of each task: the indices of the first and second named thing
 
     mirrored_ids: tuple[int, ...] = ()
     mirrored_actions: tuple[int, ...] = ()
-    mirrored_truth: tuple[int, ...] = ()
+    mirrored_truth: tuple[int, ...] = ()  # of one thing's THING numbers
     # colour_tasks[p][t]: the task that t becomes when colour channels are permuted by channel_orders[p]
     channel_orders: tuple[tuple[int, int, int], ...] = ((0, 1, 2),)
     colour_tasks: tuple[tuple[int, ...], ...] = ()
@@ -59,7 +66,7 @@ class Replay:
     streams: int
     capacity: int
     device: torch.device
-    symmetry: Symmetry = field(default_factory=Symmetry)
+    scene: Scene = field(default_factory=Scene)
 
     def __post_init__(self) -> None:
         spec, shape, device = self.spec, (self.streams, self.capacity), self.device
@@ -69,12 +76,14 @@ class Replay:
 
         self.images = [zeros(h, w, 3, dtype=torch.uint8) for _, h, w in spec.cameras]
         self.ids = zeros(spec.block_ids, dtype=torch.int32)
-        self.labels = zeros(spec.actions, dtype=torch.int16)
+        self.labels = zeros(len(self.texts), spec.actions, dtype=torch.int16)
         self.task = zeros(dtype=torch.int16)
         self.episode = zeros(dtype=torch.int32)
         self.first = zeros(dtype=torch.bool)
-        self.truth = zeros(TRUTH, dtype=torch.float32)
-        self.pixels = zeros(len(spec.cameras), 2, 2, dtype=torch.float32)
+        things = 1 + max((thing for pair in self.scene.roles for thing in pair), default=1)
+        self.truth = zeros(things, THING, dtype=torch.float32)
+        self.pixels = zeros(len(spec.cameras), things, 2, dtype=torch.float32)
+        self.roles = torch.tensor(self.scene.roles or [(0, 1)] * len(self.texts), device=device)
         self.size = 0
         padded = [spec.pad_text(text) for text in self.texts]
         self.text_ids = torch.from_numpy(np.stack([p[0] for p in padded])).to(device)
@@ -92,7 +101,11 @@ class Replay:
         truth: NDArray[np.float64] | None = None,
         pixels: NDArray[np.float64] | None = None,
     ) -> None:
-        """One step of every stream: arrays whose first axis is the stream. Raises IndexError when full."""
+        """One step of every stream: arrays whose first axis is the stream. Raises IndexError when full.
+
+        `labels` (streams, tasks, actions) are bins, -1 for tasks without a demonstrator; `truth` (streams, things,
+        THING); `pixels` (streams, cameras, things, 2), [u, v] in [0, 1].
+        """
         if self.size >= self.capacity:
             raise IndexError(f"the replay holds {self.capacity} steps a stream and is full")
         at = self.size
@@ -124,6 +137,9 @@ class Replay:
         learned = self.episode[streams, steps] == self.episode[stream, start][:, None]
         learned &= torch.arange(length, device=device) < self.size - start[:, None]
         task = self.task[stream, start].long()
+        other = (rand(batch) * len(self.texts)).long()
+        labelled = (self.labels[stream, start, other] >= 0).all(-1)
+        task = torch.where((rand(batch) < RELABEL) & labelled, other, task)
         prompted = torch.zeros(batch, dtype=torch.bool, device=device)
         if demonstration and all(self._demonstrations):
             prompted = rand(batch) < 0.25
@@ -131,9 +147,12 @@ class Replay:
             learned[:, :demonstration] &= ~prompted[:, None]
         images = [store[streams, steps].flatten(0, 1) for store in self.images]
         ids = self.ids[streams, steps].long()
-        labels = self.labels[streams, steps].long()
-        truth = self.truth[streams, steps]
-        pixels = self.pixels[streams, steps]
+        each = task[:, None].expand(-1, length)
+        labels = self.labels[streams, steps, each].long()
+        first_thing, second_thing = self.roles[task].unbind(-1)
+        named = [thing[:, None].expand(-1, length) for thing in (first_thing, second_thing)]
+        truth = torch.cat([self.truth[streams, steps, named[0]], self.truth[streams, steps, named[1]][..., :3]], -1)
+        pixels = torch.stack([self.pixels[streams, steps, :, thing] for thing in named], dim=-2)
         first = self.first[streams, steps]
         images, task = self._permute_colours(images, task, length, rand)
         self._mirror(images, ids, labels, truth, pixels, rand(batch) < 0.5)
@@ -177,11 +196,11 @@ class Replay:
     def _permute_colours(
         self, images: list[Tensor], task: Tensor, length: int, rand: object
     ) -> tuple[list[Tensor], Tensor]:
-        symmetry = self.symmetry
-        if not symmetry.colour_tasks:
+        scene = self.scene
+        if not scene.colour_tasks:
             return images, task
-        orders = torch.tensor(symmetry.channel_orders, device=self.device)
-        tasks = torch.tensor(symmetry.colour_tasks, device=self.device)
+        orders = torch.tensor(scene.channel_orders, device=self.device)
+        tasks = torch.tensor(scene.colour_tasks, device=self.device)
         chosen = (rand(len(task)) * len(orders)).long()  # type: ignore[operator]
         channels = orders[chosen].repeat_interleave(length, 0)[:, None, None, :]
         permuted = [torch.gather(image, 3, channels.expand_as(image)) for image in images]
@@ -191,8 +210,8 @@ class Replay:
         self, images: list[Tensor], ids: Tensor, labels: Tensor, truth: Tensor, pixels: Tensor, flip: Tensor
     ) -> None:
         """Left for right, in place, in the sequences marked by `flip` (B,)."""
-        symmetry = self.symmetry
-        if not symmetry.mirrored_ids:
+        scene = self.scene
+        if not scene.mirrored_ids:
             return
         length = ids.shape[1]
         each = flip.repeat_interleave(length)[:, None, None, None]
@@ -200,9 +219,9 @@ class Replay:
             images[index] = torch.where(each, image.flip(2), image)
         where = flip[:, None, None]
         for places, array, total in (
-            (symmetry.mirrored_ids, ids, 2 * CONTINUOUS_START + BINS - 1),
-            (symmetry.mirrored_actions, labels, BINS - 1),
-            (symmetry.mirrored_truth, truth, 0),
+            (scene.mirrored_ids, ids, 2 * CONTINUOUS_START + BINS - 1),
+            (scene.mirrored_actions, labels, BINS - 1),
+            ((*scene.mirrored_truth, *(THING + i for i in scene.mirrored_truth if i < 3)), truth, 0),
         ):
             part = array[..., places]
             array[..., places] = torch.where(where, total - part, part)

@@ -113,6 +113,7 @@ class Gato(nn.Module):
         self.patch = PatchEmbedding(config)
         self.row_positions = nn.Embedding(POSITION_BINS, width)
         self.column_positions = nn.Embedding(POSITION_BINS, width)
+        self.text_positions = nn.Embedding(spec.text, width)
         # [?] The paper gives all action tokens one embedding or none; a row each tells joints apart from the start.
         self.local_positions = nn.Embedding(spec.observation + spec.actions, width)
         drops = np.linspace(0, config.stochastic_depth, config.layers)
@@ -146,6 +147,10 @@ class Gato(nn.Module):
         """Embedding of ids alone, no positions: (...) to (..., D)."""
         embedded: Tensor = self.table(self.rows(ids))
         return embedded
+
+    def embed_text(self, ids: Tensor) -> Tensor:
+        """Instructions with their places: (B, text) ids to (B, text, D)."""
+        return self.embed_ids(ids) + self.text_positions.weight
 
     def embed_images(self, images: list[Tensor], positions: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """(M, P, D) of one uint8 tensor (M, h, w, 3) a camera; `positions` (M, P) rows and columns when sampled."""
@@ -216,7 +221,7 @@ class Gato(nn.Module):
     def prefill_text(self, text: Tensor, cache: Tensor, visible: Tensor) -> None:
         """Put instructions (B, text) into the cache; `visible` (B, S) marks their real places."""
         position = torch.zeros(len(text), dtype=torch.long, device=text.device)
-        self.extend(self.embed_ids(text), cache, slice(0, self.spec.text), position, visible)
+        self.extend(self.embed_text(text), cache, slice(0, self.spec.text), position, visible)
 
     def step(
         self, images: list[Tensor], ids: Tensor, cache: Tensor, slot: int, position: Tensor, visible: Tensor

@@ -23,6 +23,9 @@ from policies.gato.sequence import SequenceSpec
 from policies.gato.tokens import BINS, CONTINUOUS_START
 
 
+_PLACES = (0, 1, 2, 5, 6, 7)  # of the truth, what is in metres
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """What is learned from, and how fast."""
@@ -56,7 +59,7 @@ class Objective(nn.Module):
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         model, spec = self.model, self.model.spec
         b, length = batch.loss_mask.shape
-        text = model.embed_ids(batch.text)
+        text = model.embed_text(batch.text)
         blocks = model.embed_blocks(batch.images, batch.ids).view(b, length * spec.block, -1)
         decoded = model.embed_actions((batch.inputs + CONTINUOUS_START).flatten(0, 1)).view(
             b, length * (spec.actions - 1), -1
@@ -79,7 +82,7 @@ class Objective(nn.Module):
         place_loss = (place * weight * known).sum()
         shown_loss = (shown * weight * known).sum()
         loss = action_loss + self.config.auxiliary * place_loss + shown_loss
-        millimetres = ((guess / 5 - truth)[..., :6].abs().mean(-1) * weight * known).sum() * 1000
+        millimetres = ((guess / 5 - truth)[..., _PLACES].abs().mean(-1) * weight * known).sum() * 1000
         return loss, {
             "loss": loss.detach(),
             "action": action_loss.detach(),

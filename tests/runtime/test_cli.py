@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from policies.artifact import write_card
+from policies.card import ActionCard, CameraCard, Card, ProprioceptionCard, SequenceCard
 from runtime import cli
 from runtime.cli import main
 
@@ -62,13 +64,16 @@ def fails(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         (("run", "--episodes", "many"), "'--episodes'"),
         (("run", "--episodes", "0"), "'--episodes'"),
         (("emulate", "--bus", "canbus", "--link", "x"), "'canbus' is not one of"),
-        (("collect",), "Missing argument 'OUT'"),
+        (("collect",), "Missing argument 'out'"),
         (("run", "--robot", "so10"), "did you mean 'so101'?"),
         (("run", "--robot", "nothing.yaml"), "nothing.yaml: no such robot file"),
         (("run", "--task", "stack the pink block on the blue block"), "there is no pink block here"),
         (("run", "--task", "make tea"), "is not understood"),
         (("run", "--policy", "nowhere"), "no policy 'nowhere'"),
         (("eval", "--policy", "nowhere"), "no policy 'nowhere'"),
+        (("train", "x", "--size", "9M"), "'9M' is not one of 10M"),
+        (("train", "x", "--device", "abacus"), "there is no 'abacus' here"),
+        (("export", "nothing.pt", "x"), "nothing.pt"),
         (("collect", "x", "--driver", "nowhere"), "no policy 'nowhere'"),
     ],
 )
@@ -81,6 +86,36 @@ def test_what_the_user_can_mend_is_one_line(
 def test_a_wrong_key_in_the_yaml(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = robot_file(tmp_path, colour="red")
     assert f"{path}: colour: unknown key" in fails(capsys, "run", "--robot", path)
+
+
+def test_an_artifact_with_one_byte_changed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    folder = tmp_path / "policy"
+    folder.mkdir()
+    (folder / "policy.onnx").write_bytes(b"graph")
+    (folder / "text.model").write_bytes(b"text")
+    joints = ["shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper"]
+    write_card(
+        folder,
+        Card(
+            name="small",
+            created="2026-01-01T00:00:00Z",
+            description="for a test",
+            cameras={"fixed": CameraCard(height=64, width=64)},
+            proprioception={"joint_positions": ProprioceptionCard(size=6, low=[-1.0] * 6, high=[1.0] * 6)},
+            actions=ActionCard(joint_names=joints, mode=["delta"] * 6, low=[-1.0] * 6, high=[1.0] * 6),
+            rate=20.0,
+            sequence=SequenceCard(prompt_tokens=16, window=4, timestep_tokens=40),
+            text_model="text.model",
+            tasks=[],
+            parameters=1,
+            architecture={},
+            training={},
+            evaluation={},
+        ),
+    )
+    (folder / "policy.onnx").write_bytes(b"grapf")
+    assert "changed since the export" in fails(capsys, "run", "--policy", str(folder))
+    assert "changed since the export" in fails(capsys, "eval", "--policy", str(folder))
 
 
 def test_a_fault_that_the_emulator_does_not_know(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

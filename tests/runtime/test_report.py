@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.report import EpisodeOutcome, Report, percentiles, wilson, write_json
+from runtime.report import EpisodeOutcome, Report, wilson, write_json
 
 
 def make(outcomes: list[str]) -> Report:
@@ -83,8 +83,8 @@ def test_table_has_a_row_for_each_task() -> None:
     assert make(["success", "unjudged", "dropped"]).table("t").row_count == 2
 
 
-def test_percentiles_of_nothing() -> None:
-    assert percentiles([]) is None
+def test_steps_that_were_not_timed_have_no_percentiles() -> None:
+    assert Report("expert", 7, ()).step_ms() is None
 
 
 def test_json_file(tmp_path: Path) -> None:

@@ -16,19 +16,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from numpy.typing import NDArray
 from rich.console import Console
 
 from drivers.arm import frozen
-from drivers.config import ConfigError
-from policies.policy import Action, Observation, PolicyError
+from drivers.config import ConfigError, load_robot
+from policies.policy import Action, Observation, Policy, PolicyError
 from runtime import run as run_module
 from runtime import stage as stage_module
+from runtime.cli import main
+from runtime.clock import SimulatedClock
 from runtime.lockstep import ExpertPolicy, run_lockstep, task_of
 from runtime.loop import Step
 from runtime.recording import Recording
 from runtime.run import FAULTED, INTERRUPTED, RunOptions, run
 from sim.emulator import EmulatorProcess
+from tests.runtime.episodes import make_end
 
 SEED = 200_000
 
@@ -76,7 +80,7 @@ class Replay:
 
 
 def play(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, policy: Replay | None, robot: str = "emulated", episodes: int = 1
+    monkeypatch: pytest.MonkeyPatch, folder: Path, policy: Policy | None, robot: str = "emulated", episodes: int = 1
 ) -> tuple[int, str]:
     monkeypatch.setattr(run_module, "_open_policy", lambda options, config: policy)
     output = io.StringIO()
@@ -124,6 +128,63 @@ def test_losing_the_arm_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "stopped by a fault: " in output
     summary = Recording(tmp_path / "recording.mcap").summary()
     assert summary.messages["/log"] == 1 and str(summary.episodes[0].outcome).startswith("fault: ")
+
+
+class _Idle:
+    name, rate = "idle", 20.0
+
+    def reset(self, task: str) -> None:
+        pass
+
+    def act(self, observation: Observation) -> Action:
+        return Action(observation.proprioception["joint_targets"], np.arange(6) + 32000)
+
+
+def so101_on(folder: Path, port: object, source: str) -> str:
+    config = load_robot("emulated").with_devices(str(port), {"fixed": source, "wrist": source})
+    path = folder / "robot.yaml"
+    path.write_text(yaml.safe_dump(config.model_copy(update={"emulated": False}).model_dump(mode="json")))
+    return str(path)
+
+
+def test_a_missing_port_or_camera_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run_module, "_open_policy", lambda options, config: _Idle())
+    words = ["run", "--record", str(tmp_path), "--robot"]
+    with EmulatorProcess(link=tmp_path / "port") as emulator:
+        for port, source, said in (
+            ("/dev/nothing", "x.mp4", "/dev/nothing"),
+            (emulator.port, "x.mp4", "camera fixed: x.mp4 cannot be opened"),
+        ):
+            assert main([*words, so101_on(tmp_path, port, source)]) == 2
+            lines = [line for line in capfd.readouterr().err.splitlines() if line.strip()]
+            assert len(lines) == 1 and lines[0].startswith("gato-arm: ") and said in lines[0], lines
+
+
+def test_nobody_judges_a_real_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage_module.PersonScene, "limit", 10)
+    with EmulatorProcess(link=tmp_path / "port") as emulator:
+        robot = load_robot("emulated").with_devices(
+            str(emulator.port), {name: emulator.camera_url(name) for name in ("fixed", "wrist")}
+        )
+        monkeypatch.setattr(run_module, "load_robot", lambda name: robot.model_copy(update={"emulated": False}))
+        code, output = play(monkeypatch, tmp_path, _Idle())
+    assert code == 0 and "not judged in 0." in output and "1 episodes, none judged" in output
+    assert Recording(tmp_path / "recording.mcap").summary().episodes[0].outcome == "unjudged"
+
+
+def test_the_operator_lays_out_and_judges() -> None:
+    asked: list[str] = []
+    answers = iter([False, True, False])
+
+    def ask(question: str) -> bool:
+        asked.append(question)
+        return next(answers)
+
+    scene = stage_module.PersonScene(ask, SimulatedClock(5))
+    assert scene.arrange("stack", 0) == 5 and len(asked) == 2 and scene.outcome() is None
+    assert scene.verdict(make_end(0, "time limit", 10)) == "not done"
 
 
 def test_the_simulator_in_lock_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

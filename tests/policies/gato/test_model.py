@@ -62,7 +62,7 @@ def test_steps_with_a_cache_equal_the_training_pass(model: Gato) -> None:
     images = [torch.cat([b[0][c] for b in blocks]) for c in range(2)]
     embedded = model.embed_blocks(images, torch.cat([b[1] for b in blocks])).reshape(1, -1, CONFIG.width)
     inputs = model.embed_actions(decoded[0, :, :-1]).reshape(1, -1, CONFIG.width)
-    hidden = model(torch.cat([model.embed_ids(text), embedded, inputs], dim=1), positions, mask)
+    hidden = model(torch.cat([model.embed_text(text), embedded, inputs], dim=1), positions, mask)
     inner = hidden[:, SPEC.text : SPEC.text + 5 * SPEC.block].reshape(5, SPEC.block, -1)
     outer = hidden[:, SPEC.text + 5 * SPEC.block :].reshape(5, SPEC.actions - 1, -1)
     logits = model.action_logits(torch.cat([inner[:, -1:], outer], dim=1))
