@@ -18,6 +18,7 @@ import serial
 from drivers.arm import ArmError, BusCounters
 
 POLL = 0.001  # s, the longest single wait for a byte; bounds how far a try may overrun its deadline
+QUIET_MAX = 0.004  # s, the longest that a line which still talks is listened to before the next request
 
 
 class BusError(ArmError):
@@ -89,7 +90,9 @@ class Bus:
     """Transactions with the devices on one port. Not thread-safe: one owner.
 
     `deadline` (s) bounds one try, from the end of the write to the last reply; `retries` more tries ask only for what
-    is still missing. `clock` returns monotonic ns.
+    is still missing. Replies carry no number, so one that comes late, during the retry, is taken for the retry's; the
+    retry's own is then still under way, and the next request waits until the line is quiet. `clock` returns monotonic
+    ns.
     """
 
     def __init__(
@@ -108,6 +111,7 @@ class Bus:
         self._deadline_ns = round(deadline * 1e9)
         self._retries = retries
         self._clock = clock
+        self._talking = False  # more may come that nobody asked for any more
 
     def send(self, request: bytes) -> None:
         """Send what no device answers (a broadcast). Raises `BusError` when the port is gone."""
@@ -130,6 +134,7 @@ class Bus:
                 self._send(request(missing))
                 replies.update(self._collect(missing))
                 if len(replies) == len(expected):
+                    self._talking = attempt > 0
                     return replies
         except OSError as error:
             raise self._gone(error) from error
@@ -141,10 +146,20 @@ class Bus:
         self._port.close()
 
     def _send(self, request: bytes) -> None:
-        if waiting := self._port.in_waiting:  # stale bytes must not be taken for this request's replies
+        # Stale bytes must not be taken for this request's replies, nor collide with them.
+        if self._talking:
+            self._await_quiet()
+        elif waiting := self._port.in_waiting:
             self._port.read(waiting)
         self._port.write(request)
         self.counters.sent += 1
+
+    def _await_quiet(self) -> None:
+        """Throw away what still comes, until nothing has come for `POLL`."""
+        end = self._clock() + round(QUIET_MAX * 1e9)
+        while self._port.read(max(1, self._port.in_waiting)) and self._clock() < end:
+            continue
+        self._talking = False
 
     def _collect(self, expected: Mapping[int, int]) -> dict[int, Reply]:
         """What one try yields until every reply is there or the deadline has passed."""
@@ -153,15 +168,22 @@ class Bus:
         buffer = bytearray()
         skipped = 0
         end = self._clock() + self._deadline_ns
-        while missing and self._clock() < end:
-            buffer += self._port.read(max(1, self._port.in_waiting))
+        while missing:
+            if late := self._clock() >= end:
+                # The last wait may have brought a first byte: what came with it counts as well.
+                buffer += self._port.read(self._port.in_waiting)
+            else:
+                buffer += self._port.read(max(1, self._port.in_waiting))
             found, bytes_skipped = self._framing.parse(buffer, missing)
             skipped += bytes_skipped
             for reply in found:
                 if missing.pop(reply.id, None) is not None:
                     replies[reply.id] = reply
+            if late:
+                break
         if missing and (skipped or buffer):
             self.counters.corrupt += 1
+            self._talking = True
         elif missing:
             self.counters.timed_out += 1
         return replies

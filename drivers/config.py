@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, Strict, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from drivers.arm import ArmSpec, frozen
+from drivers.arm import ArmSpec, Array, frozen
 
 
 class ConfigError(Exception):
@@ -55,6 +55,20 @@ class ArmConfig(_Model):
     deadline: float = Field(default=0.004, gt=0, le=1)  # s, for one try of one transaction
     retries: int = Field(default=1, ge=0, le=5)  # further tries of a transaction
     joints: list[JointConfig] = Field(min_length=1)
+    home: list[float] | None = None  # rad, for each joint: where an episode begins; None: wherever the arm is
+
+    @model_validator(mode="after")
+    def _home_within_limits(self) -> Self:
+        if self.home is None:
+            return self
+        if len(self.home) != len(self.joints):
+            raise ValueError(f"home has {len(self.home)} angles, the arm has {len(self.joints)} joints")
+        for joint, angle in zip(self.joints, self.home, strict=True):
+            if not joint.minimum <= angle <= joint.maximum:
+                raise ValueError(
+                    f"home: {joint.name} at {angle:g} rad is not within [{joint.minimum:g}, {joint.maximum:g}]"
+                )
+        return self
 
     @model_validator(mode="after")
     def _joints_distinct(self) -> Self:
@@ -64,6 +78,10 @@ class ArmConfig(_Model):
                 if values.count(value) > 1:
                     raise ValueError(f"two joints have the {key} {value!r}")
         return self
+
+    def home_pose(self) -> Array | None:
+        """`home` as an array (n,), rad."""
+        return None if self.home is None else frozen(self.home)
 
     def spec(self) -> ArmSpec:
         """Names and limits of the joints, in the order of the file."""

@@ -129,6 +129,11 @@ class FeetechArm:
             still_energised=tuple(name for id, name in names.items() if id in energised),
         )
 
+    def firmware(self) -> dict[str, str]:
+        """Each joint's firmware as "major.minor". Raises `ArmError` naming the joints that did not answer."""
+        versions = self._get(codec.FIRMWARE, self._joints)
+        return {self._joints[id].name: ".".join(map(str, version)) for id, version in versions.items()}
+
     def close(self) -> None:
         """Close the port, leaving torque as it is; may be called at any time, more than once."""
         bus, self._bus = self._bus, None

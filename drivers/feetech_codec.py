@@ -42,6 +42,7 @@ class Register:
     size: int  # bytes
 
 
+FIRMWARE: Final = Register(0, 2)  # major, minor
 MODEL_NUMBER: Final = Register(3, 2)
 TORQUE_ENABLE: Final = Register(40, 1)
 ACCELERATION: Final = Register(41, 1)

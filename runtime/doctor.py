@@ -102,7 +102,12 @@ def _look_at_arm(arm: Arm, diagnosis: Diagnosis, reads: int) -> None:
             return
         diagnosis.round_trip_ms = {key: round(value, 3) for key, value in percentiles(durations).items()}
         diagnosis.problems += state.errors
-        diagnosis.joints = _joints(arm, state, firmware(arm))
+        versions: Mapping[str, str] = {}
+        try:
+            versions = firmware(arm)
+        except ArmError as error:
+            diagnosis.problems.append(str(error))
+        diagnosis.joints = _joints(arm, state, versions)
 
 
 def firmware(arm: Arm) -> Mapping[str, str]:

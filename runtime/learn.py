@@ -9,11 +9,21 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runtime.rollouts import Rollouts
 from runtime.so101_policy import CHANNEL_ORDERS, ROLES, SEQUENCE, colour_tasks, mirrored_ids
-from sim.tasks import TASKS
+from sim.tasks import TASKS, Task
+
+if TYPE_CHECKING:
+    from policies.gato.text import Text
+
+
+def named_words(text: Text, task: Task) -> tuple[int, int]:
+    """Which of the instruction's tokens name the moved and the base block; each colour is one token."""
+    ids = text.encode(task.text).tolist()
+    first, second = (ids.index(int(text.encode(f"the {colour}")[-1])) for colour in (task.moved, task.base))
+    return first, second
 
 
 def learn(
@@ -54,6 +64,7 @@ def learn(
     trainer = Trainer(model, config, compiled=compiled)
     scene = Scene(
         roles=ROLES,
+        names=tuple(named_words(text, task) for task in TASKS),
         mirrored_ids=mirrored_ids(),
         mirrored_actions=(0, 4),
         mirrored_truth=(1, 4),

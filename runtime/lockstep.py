@@ -1,11 +1,12 @@
 """A simulated robot in lock-step: one process, one simulated clock, the same loops as on the real arm.
 
-Each episode gets a world of its own: contact solvers remember, so a world that has been used gives slightly other
-results than a fresh one, and the outcome of a seed must not depend on what ran before it. It costs 30 ms.
+A process has one world, which forgets everything at each reset: an episode's outcome depends on its seed alone, not on
+what the same worker played before.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -96,6 +97,11 @@ class LockstepEpisode:
     frames: tuple[NDArray[np.uint8], ...]  # the last of each camera
 
 
+@functools.cache
+def _world(image_size: tuple[int, int]) -> World:
+    return World(image_size=image_size)
+
+
 def run_lockstep(
     make_policy: MakePolicy,
     task: str,
@@ -106,41 +112,38 @@ def run_lockstep(
     index: int = 0,
     clock: SimulatedClock | None = None,
 ) -> LockstepEpisode:
-    """Run one episode in a fresh world: layout from `np.random.default_rng(seed)`, arm at home.
+    """Run one episode: layout from `np.random.default_rng(seed)`, arm at home.
 
     Subscribers are told that it is episode `index`; its time goes on from `clock`, or starts at 0. Step durations are
     measured by the machine's clock, everything else goes by the simulated one. Raises `TaskError`
     and `PolicyError`.
     """
     asked = parse_task(task)
-    world = World(image_size=image_size)
-    try:
-        world.reset(np.random.default_rng(seed))
-        clock = clock or SimulatedClock()
-        arm = SimulatedArm(world, clock=clock.now)
-        loop = ServoLoop(arm, clock)
-        loop.connect()
+    world = _world(image_size)
+    world.reset(np.random.default_rng(seed))
+    clock = clock or SimulatedClock()
+    arm = SimulatedArm(world, clock=clock.now)
+    loop = ServoLoop(arm, clock)
+    loop.connect()
 
-        def advance(seconds: float) -> None:
-            world.step(round(seconds * world.physics_rate))
-            clock.advance(round(seconds * SECOND))
+    def advance(seconds: float) -> None:
+        world.step(round(seconds * world.physics_rate))
+        clock.advance(round(seconds * SECOND))
 
-        servo = LockstepServo(loop, advance)
-        cameras: dict[str, Camera] = {name: SimulatedCamera(name, world, clock=clock.now) for name in CAMERAS}
-        for camera in cameras.values():
-            camera.connect()
-        judge = Judge(world, asked)
+    servo = LockstepServo(loop, advance)
+    cameras: dict[str, Camera] = {name: SimulatedCamera(name, world, clock=clock.now) for name in CAMERAS}
+    for camera in cameras.values():
+        camera.connect()
+    judge = Judge(world, asked)
 
-        def done() -> str | None:
-            judge.update()
-            return judge.outcome
+    def done() -> str | None:
+        judge.update()
+        return judge.outcome
 
-        policy = make_policy(world)
-        last = LastFrames()
-        pacer = Pacer(clock, round(SECOND / policy.rate))
-        told: list[Subscriber] = [last, *(_Numbered(subscriber, index) for subscriber in subscribers)]
-        control = ControlLoop(policy, cameras, servo, clock, pacer, told, stopwatch=MonotonicClock())
-        result = control.run_episode(asked.text, judge.limit, done)
-        return LockstepEpisode(replace(result, index=index), last.frames)
-    finally:
-        world.close()
+    policy = make_policy(world)
+    last = LastFrames()
+    pacer = Pacer(clock, round(SECOND / policy.rate))
+    told: list[Subscriber] = [last, *(_Numbered(subscriber, index) for subscriber in subscribers)]
+    control = ControlLoop(policy, cameras, servo, clock, pacer, told, stopwatch=MonotonicClock())
+    result = control.run_episode(asked.text, judge.limit, done)
+    return LockstepEpisode(replace(result, index=index), last.frames)

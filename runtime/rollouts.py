@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.arm import Array
+from policies.gato.sequence import PADDING
 from runtime.clock import MILLISECOND, SimulatedClock
 from runtime.servo import ServoLoop, Target
 from runtime.so101_policy import CAMERAS, CODEC, IMAGE, SEQUENCE
@@ -26,6 +27,7 @@ from sim.world import COLOURS, HOME, World
 
 SERVO_TICKS = 5  # a control step
 THING = 5  # as in policies/gato/data.py, which needs torch
+NO_WORDS = np.full(SEQUENCE.words, PADDING)  # a state is of no task; the learner puts the words in
 LIMIT = 120  # control steps: a lost episode soon gives way to a new scene
 BURST = 0.015  # chance a step that a burst of random motion begins
 CLEAN = 0.25  # share of policy-driven episodes that start at home and are not disturbed: they measure success
@@ -201,7 +203,7 @@ class Rollout:
         arrays.fixed[i] = world.render("fixed")
         arrays.wrist[i] = world.render("wrist")
         sensed = {"joint_positions": self._loop.state().positions, "joint_targets": self._targets}
-        SEQUENCE.write_block(arrays.ids[i], self._executed, CODEC.sense(sensed))
+        SEQUENCE.write_block(arrays.ids[i], self._executed, NO_WORDS, CODEC.sense(sensed))
         wanted = [expert.act(self._targets) for expert in self._experts]
         self._wanted = wanted[self._task]
         arrays.labels[i] = [CODEC.action_bins(targets, self._targets) for targets in wanted]

@@ -43,7 +43,8 @@ CHANNEL_ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 
 
 def mirrored_ids() -> tuple[int, ...]:
     """Places in a block's ids that change sign in a mirror: of the executed action and of both tensors."""
-    return tuple(start + joint for start in (0, 6, 12) for joint in MIRRORED_JOINTS)
+    tensors = SEQUENCE.actions + SEQUENCE.words
+    return tuple(start + joint for start in (0, tensors, tensors + 6) for joint in MIRRORED_JOINTS)
 
 
 def colour_tasks() -> tuple[tuple[int, ...], ...]:

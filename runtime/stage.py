@@ -1,6 +1,6 @@
 """Where episodes are played: a robot in real time with somebody who lays out the scene and judges, or the simulator.
 
-A `Stage` plays one episode after another. In real time the arm goes slowly to its home pose before each, through the
+A `Stage` plays one episode after another. In real time the arm goes slowly to its robot's home pose before each, through the
 servo loop and its safety filter like everything else; the scene is the emulator's, or a person's on a real table.
 """
 
@@ -29,7 +29,6 @@ from runtime.servo_process import ServoProcess
 from sim.emulator import EmulatorProcess
 from sim.faults import EmulatorError
 from sim.tasks import TIME_LIMIT as STEPS
-from sim.world import HOME
 
 HOMING_SPEED = 0.8  # rad/s on average, of the joint with the longest way
 HOMING_TOLERANCE = 0.06  # rad: a loaded servo sags a little
@@ -154,13 +153,18 @@ class RealTimeStage:
         scene: Scene,
         clock: Clock,
         subscribers: Sequence[Subscriber] = (),
+        *,
+        home: Array | None = None,
     ) -> None:
+        """`home` (rad) is where each episode begins; None: wherever the arm is."""
+        self._home = home
         self._cameras, self._servo, self._scene, self._clock = cameras, servo, scene, clock
         self._period = round(SECOND / policy.rate)
         self._loop = ControlLoop(policy, cameras, servo, clock, Pacer(clock, self._period), subscribers)
 
     def play(self, index: int, task: str, seed: int) -> EpisodeResult:
-        go_to(self._servo, HOME, self._clock, self._period)
+        if self._home is not None:
+            go_to(self._servo, self._home, self._clock, self._period)
         await_frames(self._cameras, self._scene.arrange(task, seed), self._clock)
         result = self._loop.run_episode(task, self._scene.limit, self._scene.outcome)
         return replace(result, outcome=self._scene.verdict(result)) if result.outcome == TIME_LIMIT else result
@@ -246,7 +250,7 @@ def real_time_stage(
         for camera in cameras.values():
             stack.callback(camera.close)
             camera.connect()
-        yield RealTimeStage(policy, cameras, servo, scene, clock, subscribers)
+        yield RealTimeStage(policy, cameras, servo, scene, clock, subscribers, home=config.arm.home_pose())
 
 
 def _stop(servo: ServoProcess, say: Callable[[str], None]) -> None:

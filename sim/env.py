@@ -61,7 +61,7 @@ class StackEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
     @property
     def world(self) -> World:
-        """This episode's world. Raises `gymnasium.error.ResetNeeded` before the first reset."""
+        """The world behind the observations. Raises `gymnasium.error.ResetNeeded` before the first reset."""
         if self._world is None:
             raise gymnasium.error.ResetNeeded("reset the environment first: there is no world yet")
         return self._world
@@ -74,10 +74,9 @@ class StackEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         wanted = (options or {}).get("task")
         drawn = TASKS[int(self.np_random.integers(len(TASKS)))]
         task = parse_task(wanted) if wanted is not None else self.task or drawn
-        # A world of its own for each episode: contact solvers remember, and a seed's outcome must not.
-        self.close()
-        self._world = World(image_size=self._image_size)
-        self.world.reset(self.np_random)
+        if self._world is None:
+            self._world = World(image_size=self._image_size)
+        self._world.reset(self.np_random)
         self._targets = self.world.joint_targets()
         self._judge = Judge(self.world, task)
         return self._observe(), {"task": task.text, "outcome": None}

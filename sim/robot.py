@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from drivers.arm import ArmError, ArmSpec, Array, BusCounters, JointState, ReleaseReport, frozen
 from drivers.camera import CameraError, Frame
-from drivers.config import ArmConfig, CameraConfig, ConfigError
+from drivers.config import ArmConfig, ConfigError
 from sim.world import World
 
 CAMERAS = ("fixed", "wrist")
@@ -171,11 +171,14 @@ def open_simulated_arm(config: ArmConfig) -> SimulatedArm:
     return SimulatedArm(shared_world(), spec=spec)
 
 
-def open_simulated_camera(name: str, config: CameraConfig) -> SimulatedCamera:
-    """The camera driver "simulated", on the shared world. Raises `ConfigError` for a camera that it has not."""
+def open_simulated_camera(name: str, source: int | str, size: tuple[int, int], fps: float) -> SimulatedCamera:
+    """The camera driver "simulated", on the shared world: no source and no rate, each read is a new picture.
+
+    Raises `ConfigError` for a camera that the world has not.
+    """
     world = shared_world()
     if name not in CAMERAS:
         raise ConfigError(f"cameras.{name}: the simulated world has {', '.join(CAMERAS)}")
-    if config.size != world.image_size:
-        raise ConfigError(f"cameras.{name}.size: the simulated world renders {world.image_size}, not {config.size}")
+    if size != world.image_size:
+        raise ConfigError(f"cameras.{name}.size: the simulated world renders {world.image_size}, not {size}")
     return SimulatedCamera(name, world)

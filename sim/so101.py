@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from drivers.arm import Array, ArmSpec
+from drivers.arm import ArmSpec, Array, frozen
 
 SHOULDER_RADIUS = 0.0304  # m, pan axis to shoulder-lift axis
 SHOULDER_HEIGHT = 0.1166  # m, 0.0624 + 0.0542
@@ -27,10 +27,10 @@ OPENING_PER_RADIAN = 0.065 / 1.75  # m of jaw opening for each radian of the gri
 
 SPEC = ArmSpec(
     joint_names=("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper"),
-    position_min=(-1.92, -1.75, -1.69, -1.66, -2.79, 0.0),
-    position_max=(1.92, 1.75, 1.69, 1.66, 2.79, 1.75),
-    velocity_max=(2.5, 2.5, 2.5, 2.5, 2.5, 4.0),
-    acceleration_max=(40.0, 40.0, 40.0, 40.0, 40.0, 80.0),
+    position_min=frozen([-1.92, -1.75, -1.69, -1.66, -2.79, 0.0]),
+    position_max=frozen([1.92, 1.75, 1.69, 1.66, 2.79, 1.75]),
+    velocity_max=frozen([2.5, 2.5, 2.5, 2.5, 2.5, 4.0]),
+    acceleration_max=frozen([40.0, 40.0, 40.0, 40.0, 40.0, 80.0]),
 )
 
 

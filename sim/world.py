@@ -100,8 +100,11 @@ class World:
     def reset(
         self, rng: np.random.Generator, *, arm_pose: Array | None = None, keep_arm: bool = False
     ) -> None:
-        """New block layout from `rng`; the arm at `arm_pose` (default HOME), at rest, or left as it is."""
-        # Bullet warm-starts from cached contacts, so blocks leave all of them first: an episode must not know the last.
+        """New block layout from `rng`; the arm at `arm_pose` (default HOME), at rest, or left as it is.
+
+        What follows does not depend on what came before, to the last bit (unless the arm is left as it is).
+        """
+        # Bullet warm-starts from cached contacts, so the blocks leave all of them first.
         for index, colour in enumerate(COLOURS):
             self.place_block(colour, (1.0 + index, 0.0, 1.0), 0.0)
         self._p.performCollisionDetection()

@@ -65,6 +65,7 @@ class Driver:
         for image, store in zip(self._images, replay.images, strict=True):
             image.copy_(store[:, at])
         self._ids.copy_(replay.ids[:, at])
+        self._ids[:, spec.word_places] = replay.words[task]
         self._text.copy_(replay.text_ids[task])
         self._position.fill_(spec.position(self._tick))
         self._tick += 1

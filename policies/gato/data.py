@@ -23,7 +23,6 @@ from policies.gato.tokens import BINS, CONTINUOUS_START
 # What the simulator knows of one thing: where it is (3,), m, and how it is turned, as 0.2 cos and 0.2 sin of four times
 # its yaw, since a block looks the same after a quarter turn.
 THING = 5
-TRUTH = 3 + THING  # of a task: the first named thing, then where the second is
 RELABEL = 0.5  # share of sequences that learn another task than the one their episode was about
 
 
@@ -32,6 +31,7 @@ class Scene:
     """What the tasks are about, and the scene's exact augmentations. Indices are places in ids, actions and truth."""
 
     roles: tuple[tuple[int, int], ...] = ()  # of each task: the indices of the first and second named thing
+    names: tuple[tuple[int, int], ...] = ()  # of each task: which of its words name them
 
     mirrored_ids: tuple[int, ...] = ()
     mirrored_actions: tuple[int, ...] = ()
@@ -46,6 +46,7 @@ class Batch:
     """B sequences of L blocks. Everything is on the training device."""
 
     text: Tensor  # (B, text) ids
+    names: Tensor  # (B, 2) places of the words that name the first and second thing
     images: list[Tensor]  # a camera: (B * L, h, w, 3) uint8
     ids: Tensor  # (B * L, block_ids)
     labels: Tensor  # (B, L, A) bins the demonstrator chose
@@ -53,7 +54,7 @@ class Batch:
     loss_mask: Tensor  # (B, L) which steps are learned from
     positions: Tensor  # (B, N)
     mask: Tensor  # (B, 1, N, N)
-    truth: Tensor  # (B, L, TRUTH), NaN where there is none
+    truth: Tensor  # (B, L, 2, THING) of the first and second named thing, NaN where there is none
     patch_truth: Tensor  # (B, L, P, 2) does a patch show the first, the second named point; NaN where unknown
 
 
@@ -88,6 +89,8 @@ class Replay:
         padded = [spec.pad_text(text) for text in self.texts]
         self.text_ids = torch.from_numpy(np.stack([p[0] for p in padded])).to(device)
         self.text_real = torch.from_numpy(np.stack([p[1] for p in padded])).to(device)
+        self.words = torch.from_numpy(np.stack([spec.pad_words(text) for text in self.texts])).to(device)
+        self.names = torch.tensor(self.scene.names or [(0, 0)] * len(self.texts), device=device)
         self._demonstrations: list[list[tuple[int, int, int]]] = [[] for _ in self.texts]
 
     def append(
@@ -151,17 +154,19 @@ class Replay:
         labels = self.labels[streams, steps, each].long()
         first_thing, second_thing = self.roles[task].unbind(-1)
         named = [thing[:, None].expand(-1, length) for thing in (first_thing, second_thing)]
-        truth = torch.cat([self.truth[streams, steps, named[0]], self.truth[streams, steps, named[1]][..., :3]], -1)
+        truth = torch.stack([self.truth[streams, steps, thing] for thing in named], dim=-2)
         pixels = torch.stack([self.pixels[streams, steps, :, thing] for thing in named], dim=-2)
         first = self.first[streams, steps]
         images, task = self._permute_colours(images, task, length, rand)
         self._mirror(images, ids, labels, truth, pixels, rand(batch) < 0.5)
+        ids[:, :, spec.word_places] = self.words[task][:, None]
         images = [_jitter(image, batch, rand, generator) for image in images]
         sigma = 4.0 * 4.0 ** rand(batch, length, 1)
         noise = torch.randn(batch, length, spec.actions - 1, device=device, generator=generator) * sigma
         inputs = (labels[..., :-1] + noise.round().long()).clamp(0, BINS - 1)
         return Batch(
             text=self.text_ids[task],
+            names=self.names[task],
             images=images,
             ids=ids.flatten(0, 1),
             labels=labels,
@@ -221,10 +226,10 @@ class Replay:
         for places, array, total in (
             (scene.mirrored_ids, ids, 2 * CONTINUOUS_START + BINS - 1),
             (scene.mirrored_actions, labels, BINS - 1),
-            ((*scene.mirrored_truth, *(THING + i for i in scene.mirrored_truth if i < 3)), truth, 0),
+            (scene.mirrored_truth, truth, 0),
         ):
             part = array[..., places]
-            array[..., places] = torch.where(where, total - part, part)
+            array[..., places] = torch.where(where if array.ndim == 3 else where[..., None], total - part, part)
         pixels[..., 0] = torch.where(flip[:, None, None, None], 1 - pixels[..., 0], pixels[..., 0])
 
     def _positions(self, batch: int, length: int, prompted: Tensor, count: int, rand: object) -> Tensor:

@@ -16,19 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from policies.gato.config import ModelConfig
-from policies.gato.sequence import PERIOD, SequenceSpec
+from policies.gato.sequence import PERIOD, SequenceSpec, rotary_multiples
 from policies.gato.tokens import BINS, CONTINUOUS_START, PATCH, POSITION_BINS, RowMap
 
 
 def rotary_table(head_width: int) -> np.ndarray:
-    """(2, PERIOD, head_width / 2) cosines and sines.
-
-    Frequencies fall geometrically from about 1 to 2 pi / PERIOD, each rounded to a whole multiple of the latter, so
-    that positions may be taken modulo PERIOD.
-    """
-    exponents = np.arange(head_width // 2) / max(head_width // 2 - 1, 1)
-    multiples = np.round((PERIOD / (2 * math.pi)) ** (1 - exponents))
-    angles = np.arange(PERIOD)[:, None] * multiples * (2 * math.pi / PERIOD)
+    """(2, PERIOD, head_width / 2) cosines and sines; whole multiples, so that positions may be taken modulo PERIOD."""
+    angles = np.arange(PERIOD)[:, None] * rotary_multiples(head_width) * (2 * math.pi / PERIOD)
     return np.stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
 
 
@@ -173,7 +167,9 @@ class Gato(nn.Module):
         spec = self.spec
         embedded = self.embed_ids(ids)
         executed = embedded[:, : spec.actions] + self.local_positions.weight[spec.observation :]
-        observed = torch.cat([self.embed_images(images, positions), embedded[:, spec.actions :]], dim=1)
+        split = spec.actions + spec.words
+        words, tensors = embedded[:, spec.actions : split], embedded[:, split:]
+        observed = torch.cat([words, self.embed_images(images, positions), tensors], dim=1)
         return torch.cat([executed, observed + self.local_positions.weight[: spec.observation]], dim=1)
 
     def embed_actions(self, ids: Tensor) -> Tensor:

@@ -3,7 +3,12 @@
 Knows modalities and counts only, no robot and no model; numpy only. An episode, flattened as in Gato:
 
     prompt:    instruction text, padded to a fixed length, then (optionally) timesteps of a demonstration
-    timestep:  image patches (cameras in lexicographic order), proprioception (likewise), separator, action
+    timestep:  instruction words, image patches (cameras in lexicographic order), proprioception (likewise), separator,
+               action
+
+The instruction stands in the prompt and again in every observation, as Gato's order [text, images, tensors] allows:
+words in front see no image, and a policy trained with them alone ignored them; words beside the patches look for what
+they name, and find it within a few hundred iterations.
 
 A timestep's action is known only after it was executed, and the executed action may differ from the decoded one. So
 the model takes an episode in blocks: what was executed at t - 1, then the observation of t and its separator. The
@@ -42,14 +47,15 @@ class SequenceSpec:
     tensors: tuple[tuple[str, int], ...]  # name, components
     actions: int  # tokens in an action
     text: int = 16  # prompt places for the instruction
+    words: int = 10  # places for the instruction in an observation
     window: int = 2  # timesteps in view, the present one included
 
     def __post_init__(self) -> None:
         for kind, names in (("cameras", [c[0] for c in self.cameras]), ("tensors", [t[0] for t in self.tensors])):
             if names != sorted(names):
                 raise ValueError(f"{kind} {names} must be in lexicographic order: {sorted(names)}")
-        if min(self.actions, self.text, self.window) < 1:
-            raise ValueError("actions, text and window must be at least 1")
+        if min(self.actions, self.text, self.words, self.window) < 1:
+            raise ValueError("actions, text, words and window must be at least 1")
 
     @property
     def patches(self) -> int:
@@ -63,8 +69,8 @@ class SequenceSpec:
 
     @property
     def observation(self) -> int:
-        """Tokens from the first patch to the separator."""
-        return self.patches + self.components + 1
+        """Tokens from the first word to the separator."""
+        return self.words + self.patches + self.components + 1
 
     @property
     def block(self) -> int:
@@ -73,8 +79,8 @@ class SequenceSpec:
 
     @property
     def block_ids(self) -> int:
-        """Tokens of a block that have ids: executed action, proprioception, separator."""
-        return self.actions + self.components + 1
+        """Tokens of a block that have ids: executed action, words, proprioception, separator."""
+        return self.actions + self.words + self.components + 1
 
     def prompt(self, demonstration: int = 0) -> int:
         """Tokens of a prompt with `demonstration` timesteps."""
@@ -93,28 +99,46 @@ class SequenceSpec:
         return (self.prompt(demonstration) + timestep * self.block) % PERIOD
 
     def pad_text(self, ids: Ids) -> tuple[Ids, Bools]:
-        """(text,) ids and which of them are real. ValueError when the instruction is too long."""
-        if len(ids) > self.text:
-            raise ValueError(f"the instruction has {len(ids)} tokens; this policy's prompt has room for {self.text}")
+        """(text,) ids of the prompt and which of them are real. ValueError when the instruction is too long."""
+        if len(ids) > min(self.text, self.words):
+            room = min(self.text, self.words)
+            raise ValueError(f"the instruction has {len(ids)} tokens; this policy has room for {room}")
         padded = np.full(self.text, PADDING, dtype=np.int64)
         padded[: len(ids)] = ids
         return padded, np.arange(self.text) < len(ids)
 
-    def write_block(self, out: Ids, executed: Ids | None, tensors: Sequence[Ids]) -> None:
+    def pad_words(self, ids: Ids) -> Ids:
+        """(words,) ids of the instruction in an observation; its padding is seen, and means nothing."""
+        return self.pad_text(ids)[0][: self.words]
+
+    @property
+    def word_places(self) -> slice:
+        """Where the words stand in a block's ids."""
+        return slice(self.actions, self.actions + self.words)
+
+    def write_block(self, out: Ids, executed: Ids | None, words: Ids, tensors: Sequence[Ids]) -> None:
         """Fill `out` (block_ids,) in place; without an executed action its places are filler that the mask hides."""
         out[: self.actions] = FILLER if executed is None else executed
-        start = self.actions
+        out[self.word_places] = words
+        start = self.actions + self.words
         for ids in tensors:
             out[start : start + len(ids)] = ids
             start += len(ids)
         if start != self.block_ids - 1:
-            raise ValueError(f"{start - self.actions} proprioception tokens, this sequence has {self.components}")
+            found = start - self.actions - self.words
+            raise ValueError(f"{found} proprioception tokens, this sequence has {self.components}")
         out[-1] = SEPARATOR
 
     def patch_positions(self, rng: np.random.Generator | None = None) -> tuple[Ids, Ids]:
         """Row and column bins (patches,) of all cameras' patches; sampled with `rng`, their means without."""
         grids = [patch_positions(*patch_grid(height, width), rng) for _, height, width in self.cameras]
         return np.concatenate([g[0] for g in grids]), np.concatenate([g[1] for g in grids])
+
+
+def rotary_multiples(head_width: int) -> Ids:
+    """(head_width / 2,) rotary frequencies, in 2 pi / PERIOD: geometric from about 1 rad a token, each a whole number."""
+    exponents = np.arange(head_width // 2) / max(head_width // 2 - 1, 1)
+    return np.round((PERIOD / (2 * math.pi)) ** (1 - exponents)).astype(np.int64)
 
 
 def visible_blocks(blocks: int, window: int, demonstration: int) -> Bools:

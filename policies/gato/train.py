@@ -17,13 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from policies.gato.config import ModelConfig
-from policies.gato.data import TRUTH, Batch
+from policies.gato.data import THING, Batch
 from policies.gato.model import Gato
 from policies.gato.sequence import SequenceSpec
 from policies.gato.tokens import BINS, CONTINUOUS_START
-
-
-_PLACES = (0, 1, 2, 5, 6, 7)  # of the truth, what is in metres
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,8 @@ class Objective(nn.Module):
         super().__init__()
         self.model, self.config = model, config
         width = model.config.width
-        self.where = nn.Sequential(nn.Linear(width, 256), nn.GELU(), nn.Linear(256, TRUTH))
+        self.named = nn.Sequential(nn.Linear(width, 256), nn.GELU(), nn.Linear(256, THING))
+        self.where = nn.Sequential(nn.Linear(width, 256), nn.GELU(), nn.Linear(256, 2 * THING))
         self.shown = nn.Linear(width, 2)
         self.register_buffer("bins", torch.arange(BINS, dtype=torch.float32), persistent=False)
 
@@ -75,25 +73,32 @@ class Objective(nn.Module):
         cross_entropy = -(soft * F.log_softmax(logits, dim=-1)).sum(-1)
         action_loss = (cross_entropy.mean(-1) * weight).sum()
         error = (logits.detach().argmax(-1) - batch.labels).abs().float()
-        shown, known = self._patch_loss(inside[:, :, spec.actions : spec.actions + spec.patches], batch)
-        guess = self.where(inside[:, :, -1]).float()
+        start = spec.actions + spec.words
+        shown, known = self._patch_loss(inside[:, :, start : start + spec.patches], batch)
         truth = torch.nan_to_num(batch.truth)
-        place = F.smooth_l1_loss(guess, truth * 5, beta=0.1, reduction="none").mean(-1)
+        places = (spec.actions + batch.names)[:, None, :, None].expand(-1, length, -1, inside.shape[-1])
+        at_words = self.named(inside.gather(2, places)).float()
+        at_separator = self.where(inside[:, :, -1]).float().view_as(truth)
+        place = sum(
+            F.smooth_l1_loss(guess, truth * 5, beta=0.1, reduction="none").mean((-1, -2))
+            for guess in (at_words, at_separator)
+        )
         place_loss = (place * weight * known).sum()
         shown_loss = (shown * weight * known).sum()
         loss = action_loss + self.config.auxiliary * place_loss + shown_loss
-        millimetres = ((guess / 5 - truth)[..., _PLACES].abs().mean(-1) * weight * known).sum() * 1000
+        off = [(guess / 5 - truth)[..., :3].abs().mean((-1, -2)) * 1000 for guess in (at_words, at_separator)]
         return loss, {
             "loss": loss.detach(),
             "action": action_loss.detach(),
             "bins": ((error.mean(-1)) * weight).sum(),
             "shown": shown_loss.detach(),
-            "mm": millimetres.detach(),
+            "mm_words": (off[0].detach() * weight * known).sum(),
+            "mm": (off[1].detach() * weight * known).sum(),
         }
 
     def _patch_loss(self, patches: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """(B, L) loss of the patch labels, and where they are known."""
-        known = ~torch.isnan(batch.patch_truth).flatten(2).any(-1) & ~torch.isnan(batch.truth).any(-1)
+        known = ~torch.isnan(batch.patch_truth).flatten(2).any(-1) & ~torch.isnan(batch.truth).flatten(2).any(-1)
         truth = torch.nan_to_num(batch.patch_truth)
         loss = F.binary_cross_entropy_with_logits(self.shown(patches).float(), truth, reduction="none")
         return loss.mean((-1, -2)) * 10, known.float()

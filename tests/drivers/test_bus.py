@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from drivers.bus import POLL, Bus, BusError, Reply, open_serial
+from drivers.bus import POLL, QUIET_MAX, Bus, BusError, Reply, open_serial
 
 Answer = Callable[[bytes], bytes]
 
@@ -28,7 +28,7 @@ class ScriptedPort:
         return len(self._line)
 
     def read(self, size: int = 1, /) -> bytes:
-        if not self._line:
+        if size and not self._line:
             self.now += round(POLL * 1e9)
         taken = bytes(self._line[:size])
         del self._line[:size]
@@ -43,6 +43,40 @@ class ScriptedPort:
 
     def clock(self) -> int:
         return self.now
+
+
+class SlowPort(ScriptedPort):
+    """Answers the i-th request `delays[i]` s after it, whatever has been asked by then."""
+
+    def __init__(self, *answers: bytes, delays: tuple[float, ...]) -> None:
+        super().__init__(*answers)
+        self._delays = list(delays)
+        self._under_way: list[tuple[int, bytes]] = []
+
+    @property
+    def in_waiting(self) -> int:
+        self._arrive()
+        return super().in_waiting
+
+    def read(self, size: int = 1, /) -> bytes:
+        self._arrive()
+        if size and not self._line:
+            self.now = min([self.now + round(POLL * 1e9), *(at for at, _ in self._under_way)])
+            self._arrive()
+        taken = bytes(self._line[:size])
+        del self._line[:size]
+        return taken
+
+    def write(self, data: bytes, /) -> int:
+        self.requests.append(data)
+        if self._answers:
+            self._under_way.append((self.now + round(self._delays.pop(0) * 1e9), self._answers.pop(0)))
+        return len(data)
+
+    def _arrive(self) -> None:
+        for item in [item for item in self._under_way if item[0] <= self.now]:
+            self._line += item[1]
+            self._under_way.remove(item)
 
 
 class LetterFraming:
@@ -115,6 +149,41 @@ def test_silence_costs_a_bounded_time(retries: int) -> None:
         "timed_out": retries + 1,
         "failed": 1,
     }
+
+
+def test_a_reply_that_begins_in_the_last_wait_counts_whole() -> None:
+    # A wait of at most 1 ms begins after 3 ms; it brings one byte, when the deadline is over.
+    port = SlowPort(b"1.2.3.", delays=(0.0038,))
+    bus = bus_on(port, deadline=0.0035)
+    assert set(bus.exchange(ask, {1: 0, 2: 0, 3: 0})) == {1, 2, 3}
+    assert bus.counters.snapshot() == {"sent": 1, "retried": 0, "corrupt": 0, "timed_out": 0, "failed": 0}
+
+
+def test_a_late_reply_serves_the_retry_and_the_retry_s_own_serves_nobody() -> None:
+    port = SlowPort(b"1.", b"1.", b"2.", delays=(0.006, 0.0025, 0.0001))
+    bus = bus_on(port)
+    assert set(bus.exchange(ask, {1: 0})) == {1}
+    assert (bus.counters.timed_out, bus.counters.retried) == (1, 1)
+    assert bus.exchange(ask, {1: 0, 2: 0}).keys() == {2}, "a stale reply of servo 1 was taken for a new one"
+    assert bus.counters.corrupt == 0
+
+
+def test_a_line_that_never_falls_quiet_is_not_waited_for_forever() -> None:
+    class Babbling(ScriptedPort):
+        @property
+        def in_waiting(self) -> int:
+            return 1
+
+        def read(self, size: int = 1, /) -> bytes:
+            self.now += 100_000
+            return b"x"
+
+    port = Babbling()
+    bus = bus_on(port, retries=0)
+    bus.exchange(ask, {1: 0})
+    before = port.now
+    bus.send(b"go")
+    assert port.requests[-1] == b"go" and port.now - before <= round((QUIET_MAX + POLL) * 1e9)
 
 
 def test_endless_noise_ends_at_the_deadline() -> None:

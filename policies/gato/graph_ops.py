@@ -1,0 +1,89 @@
+"""A few words to write ONNX graphs with: nodes, weights stored in half precision, constants.
+
+Knows no model. ONNX alone, no torch: a graph is described, never traced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+OPSET = 24  # the first with TensorScatter and Attention on a cache that is written in place
+IR_VERSION = 11  # of opset 24's time
+
+TYPES = {
+    "bool": TensorProto.BOOL,
+    "float32": TensorProto.FLOAT,
+    "int64": TensorProto.INT64,
+    "uint8": TensorProto.UINT8,
+}
+
+
+class GraphBuilder:
+    """Collects the parts of one graph. A value is named by a string; every method that computes returns such names."""
+
+    def __init__(self) -> None:
+        self._nodes: list[onnx.NodeProto] = []
+        self._initializers: dict[str, onnx.TensorProto] = {}
+        self._inputs: list[onnx.ValueInfoProto] = []
+        self._outputs: list[onnx.ValueInfoProto] = []
+
+    def input(self, name: str, kind: str, shape: Sequence[int | str]) -> str:
+        """An input of the graph; a word in `shape` is a dimension that may vary."""
+        self._inputs.append(helper.make_tensor_value_info(name, TYPES[kind], list(shape)))
+        return name
+
+    def output(self, name: str, kind: str, shape: Sequence[int | str]) -> None:
+        """Make the value `name` an output of the graph."""
+        self._outputs.append(helper.make_tensor_value_info(name, TYPES[kind], list(shape)))
+
+    def weight(self, name: str, values: NDArray[np.floating]) -> str:
+        """`values` kept as fp16 and computed with as fp32; the runtime widens them once, when it loads the graph."""
+        wide = f"{name}.wide"
+        if name not in self._initializers:
+            self._store(name, values.astype(np.float16))
+            self.op("Cast", name, to=TensorProto.FLOAT, outputs=(wide,))
+        return wide
+
+    def constant(self, values: object, dtype: type[np.generic] = np.int64) -> str:
+        """A constant of a few numbers, as they are; equal ones are stored once."""
+        array = np.asarray(values, dtype=dtype)
+        name = f"constant.{array.dtype}.{'x'.join(map(str, array.shape))}.{array.tobytes().hex()[:64]}"
+        if array.nbytes > 32:
+            name += f".{len(self._initializers)}"
+        if name not in self._initializers:
+            self._store(name, array)
+        return name
+
+    def op(self, kind: str, *inputs: str, outputs: Sequence[str] = (), **attributes: object) -> str:
+        """A node with one output, whose name is returned; an empty input is one that is left out."""
+        return self.split(kind, 1, *inputs, outputs=outputs, **attributes)[0]
+
+    def split(
+        self, kind: str, count: int, *inputs: str, outputs: Sequence[str] = (), **attributes: object
+    ) -> list[str]:
+        """A node with `count` outputs; `outputs` names them where the name matters."""
+        index = len(self._nodes)
+        names = list(outputs) or [f"{kind}.{index}.{i}" for i in range(count)]
+        domain = str(attributes.pop("domain", ""))
+        self._nodes.append(
+            helper.make_node(kind, list(inputs), names, name=f"{kind}.{index}", domain=domain, **attributes)
+        )
+        return names
+
+    def model(self, name: str, description: str) -> onnx.ModelProto:
+        """The finished graph, checked against the standard."""
+        graph = helper.make_graph(
+            self._nodes, name, self._inputs, self._outputs, list(self._initializers.values()), doc_string=description
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="gato-arm")
+        model.ir_version = IR_VERSION
+        onnx.checker.check_model(model)
+        return model
+
+    def _store(self, name: str, array: NDArray[np.generic]) -> None:
+        self._initializers[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
