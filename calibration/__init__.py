@@ -1,1 +1,1 @@
-"""Calibration of joints and cameras."""
+"""Nothing yet: the calibration of joints and cameras will live here."""

@@ -283,9 +283,7 @@ class Dataset:
         self.folder = folder
         path = folder / fmt.INFO_PATH
         if not path.exists():
-            raise DatasetError(
-                f"{folder} holds no dataset ({fmt.INFO_PATH} is missing); make one: gato-arm collect"
-            )
+            raise DatasetError(f"{folder} holds no dataset ({fmt.INFO_PATH} is missing); make one: gato-arm collect")
         self.info: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         version = self.info.get("codebase_version")
         if version != fmt.CODEBASE_VERSION:

@@ -157,7 +157,14 @@ def collect(
 @app.command()
 def train(
     out: Annotated[Path, typer.Argument(help="Folder for checkpoint.pt and training.jsonl.", file_okay=False)],
-    seconds: Annotated[float, typer.Option(min=1.0, help="How long.")] = 600.0,
+    dataset: Annotated[
+        Path | None, typer.Option(help="Learn from the episodes in this folder (gato-arm collect), not in simulation.")
+    ] = None,
+    iterations: Annotated[int, typer.Option(min=1, help="How long, with --dataset.")] = 20_000,
+    init: Annotated[
+        Path | None, typer.Option(help="Go on from this checkpoint, with --dataset.", exists=True, dir_okay=False)
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=1.0, help="How long, in simulation.")] = 600.0,
     demonstrate: Annotated[float, typer.Option(min=0.0, help="Seconds in which only the expert drives.")] = 80.0,
     size: Annotated[str, typer.Option(help="Size of the network, by name.")] = "10M",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -167,13 +174,16 @@ def train(
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the network with torch.compile.")] = False,
     seed: Seed = 0,
 ) -> int:
-    """Teach a policy in simulation, by demonstration and correction; leaves a checkpoint."""
+    """Teach a policy in simulation, by demonstration and correction, or from a dataset; leaves a checkpoint."""
     import torch
 
     from policies.gato.config import SIZES
     from runtime.evaluate import default_workers
+    from runtime.imitate import imitate
     from runtime.learn import learn
 
+    if init is not None and dataset is None:
+        raise typer.BadParameter("goes with --dataset only", param_hint="--init")
     if size not in SIZES:
         raise typer.BadParameter(f"{size!r} is not one of {', '.join(SIZES)}", param_hint="--size")
     if device not in ("auto", "cpu") and not (device.startswith("cuda") and torch.cuda.is_available()):
@@ -186,19 +196,33 @@ def train(
         figures = ", ".join(f"{name} {value:.4g}" for name, value in measures.items())
         _say(console, figures)
 
-    learn(
-        out,
-        seconds=seconds,
-        demonstrate=demonstrate,
-        size=size,
-        workers=workers or default_workers(),
-        worlds=worlds,
-        seed=seed,
-        device=device,
-        batch=batch,
-        compiled=compiled,
-        report=report,
-    )
+    if dataset is not None:
+        imitate(
+            dataset,
+            out,
+            iterations,
+            init=init,
+            size=size,
+            device=device,
+            batch=batch,
+            compiled=compiled,
+            seed=seed,
+            report=report,
+        )
+    else:
+        learn(
+            out,
+            seconds=seconds,
+            demonstrate=demonstrate,
+            size=size,
+            workers=workers or default_workers(),
+            worlds=worlds,
+            seed=seed,
+            device=device,
+            batch=batch,
+            compiled=compiled,
+            report=report,
+        )
     _say(console, f"checkpoint {out / 'checkpoint.pt'}")
     return 0
 
@@ -207,11 +231,12 @@ def train(
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of gato-arm train.", exists=True, dir_okay=False)],
     out: Annotated[Path, typer.Argument(help="The artifact's folder, made anew.", file_okay=False)],
+    seed: Annotated[int, typer.Option(min=0, help="The episode over which both are compared.")] = 0,
 ) -> int:
     """Turn a checkpoint into an artifact: one ONNX graph and its card; refused unless both decode the same tokens."""
-    from policies.gato.export import export as write
+    from runtime.export import export as write
 
-    write(checkpoint, out)
+    write(checkpoint, out, seed=seed)
     _say(_console(), f"artifact   {out}")
     return 0
 

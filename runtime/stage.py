@@ -1,7 +1,8 @@
 """Where episodes are played: a robot in real time with somebody who lays out the scene and judges, or the simulator.
 
-A `Stage` plays one episode after another. In real time the arm goes slowly to its robot's home pose before each, through the
-servo loop and its safety filter like everything else; the scene is the emulator's, or a person's on a real table.
+A `Stage` plays one episode after another. In real time the arm goes slowly to its robot's home pose before each,
+through the servo loop and its safety filter like everything else; the scene is the emulator's, or a person's on a real
+table.
 """
 
 from __future__ import annotations

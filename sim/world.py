@@ -97,9 +97,7 @@ class World:
         p.changeDynamics(body, -1, lateralFriction=1.0)
         return body
 
-    def reset(
-        self, rng: np.random.Generator, *, arm_pose: Array | None = None, keep_arm: bool = False
-    ) -> None:
+    def reset(self, rng: np.random.Generator, *, arm_pose: Array | None = None, keep_arm: bool = False) -> None:
         """New block layout from `rng`; the arm at `arm_pose` (default HOME), at rest, or left as it is.
 
         What follows does not depend on what came before, to the last bit (unless the arm is left as it is).

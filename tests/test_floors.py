@@ -15,14 +15,15 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = ("drivers", "policies", "sim", "calibration", "runtime")  # from the ground up
 
-# What may import torch. The verbs of the command line that train may import it too, and these, inside a function only.
-TORCH = {f"policies.gato.{name}" for name in ("model", "data", "train", "dagger", "export")}
-TRAINING_VERBS = {"runtime.cli", "runtime.learn", "runtime.export"}
+# What may import torch. The verbs of the command line that train may import it too, and these, but only inside a
+# function or for types.
+TORCH = {f"policies.gato.{name}" for name in ("model", "data", "train", "dagger", "imitate", "export")}
+TRAINING_VERBS = {"runtime.cli", "runtime.learn", "runtime.imitate", "runtime.export"}
 
 
 @dataclass(frozen=True)
 class Import:
-    """`module` (or, for `from a import b`, both a and a.b) is imported by `importer`, at the top or in a function."""
+    """`module` (or, for `from a import b`, both a and a.b) is imported by `importer`; `lazy`: not when it is loaded."""
 
     importer: str
     module: str
@@ -47,7 +48,8 @@ def imports_of(path: Path) -> Iterator[Import]:
             assert node.level == 0 and node.module, f"{path}:{node.lineno}: relative imports hide the floor"
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         yield from (Import(importer, name, lazy, f"{path.relative_to(ROOT)}:{node.lineno}") for name in names)
-        inside = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        typing = isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        inside = lazy or typing or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         pending += [(child, inside) for child in ast.iter_child_nodes(node)]
 
 

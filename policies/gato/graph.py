@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -160,11 +161,11 @@ class _Network:
         y = self._convolve(g.op("Gelu", self._group_norm(y, "patch.norm2")), "patch.conv2", pads=[1, 1, 1, 1])
         x = g.op("Flatten", g.op("Add", x, y), axis=1)
         x = g.op("Add", self._linear(x, "patch.out"), self._weight("patch.out.bias"))
-        rows, columns = self.spec.patch_positions()
-        place = self._array("row_positions.weight")[rows] + self._array("column_positions.weight")[columns]
+        row, column = self.spec.patch_positions()
+        place = self._array("row_positions.weight")[row] + self._array("column_positions.weight")[column]
         return g.op("Add", x, g.constant(place, np.float32))
 
-    def _convolve(self, x: str, name: str, **attributes: object) -> str:
+    def _convolve(self, x: str, name: str, **attributes: Any) -> str:
         return self.g.op("Conv", x, self._weight(f"{name}.weight"), self._weight(f"{name}.bias"), **attributes)
 
     def _group_norm(self, x: str, name: str) -> str:
@@ -263,9 +264,7 @@ class _Network:
     # Weights
 
     def _norm(self, x: str, name: str) -> str:
-        return self.g.op(
-            "LayerNormalization", x, self._weight(f"{name}.weight"), self._weight(f"{name}.bias"), axis=-1
-        )
+        return self.g.op("LayerNormalization", x, self._weight(f"{name}.weight"), self._weight(f"{name}.bias"), axis=-1)
 
     def _linear(self, x: str, name: str) -> str:
         """torch keeps (out, in)."""

@@ -6,6 +6,7 @@ Knows no model. ONNX alone, no torch: a graph is described, never traced.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -59,20 +60,15 @@ class GraphBuilder:
             self._store(name, array)
         return name
 
-    def op(self, kind: str, *inputs: str, outputs: Sequence[str] = (), **attributes: object) -> str:
+    def op(self, kind: str, *inputs: str, outputs: Sequence[str] = (), **attributes: Any) -> str:
         """A node with one output, whose name is returned; an empty input is one that is left out."""
         return self.split(kind, 1, *inputs, outputs=outputs, **attributes)[0]
 
-    def split(
-        self, kind: str, count: int, *inputs: str, outputs: Sequence[str] = (), **attributes: object
-    ) -> list[str]:
+    def split(self, kind: str, count: int, *inputs: str, outputs: Sequence[str] = (), **attributes: Any) -> list[str]:
         """A node with `count` outputs; `outputs` names them where the name matters."""
         index = len(self._nodes)
         names = list(outputs) or [f"{kind}.{index}.{i}" for i in range(count)]
-        domain = str(attributes.pop("domain", ""))
-        self._nodes.append(
-            helper.make_node(kind, list(inputs), names, name=f"{kind}.{index}", domain=domain, **attributes)
-        )
+        self._nodes.append(helper.make_node(kind, list(inputs), names, name=f"{kind}.{index}", **attributes))
         return names
 
     def model(self, name: str, description: str) -> onnx.ModelProto:

@@ -136,7 +136,7 @@ class SequenceSpec:
 
 
 def rotary_multiples(head_width: int) -> Ids:
-    """(head_width / 2,) rotary frequencies, in 2 pi / PERIOD: geometric from about 1 rad a token, each a whole number."""
+    """(head_width / 2,) rotary frequencies in 2 pi / PERIOD: geometric from 1 rad a token on, each a whole number."""
     exponents = np.arange(head_width // 2) / max(head_width // 2 - 1, 1)
     return np.round((PERIOD / (2 * math.pi)) ** (1 - exponents)).astype(np.int64)
 

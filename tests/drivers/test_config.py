@@ -52,6 +52,23 @@ def test_every_shipped_robot_has_the_same_arm_and_cameras(name: str) -> None:
     assert {camera: config.size for camera, config in robot.cameras.items()} == {"fixed": (64, 64), "wrist": (64, 64)}
 
 
+@pytest.mark.parametrize("name", robot_names())
+def test_every_shipped_robot_begins_with_an_open_gripper_within_its_limits(name: str) -> None:
+    arm = load_robot(name).arm
+    home = arm.home_pose()
+    assert home is not None and home[5] > 1.0
+    assert (home >= arm.spec().position_min).all() and (home <= arm.spec().position_max).all()
+
+
+def test_home_is_optional_and_checked() -> None:
+    assert parse_robot(GOOD, "t.yaml").arm.home_pose() is None
+    homed = GOOD.replace("  joints:", "  home: [0.5, 1]\n  joints:")
+    np.testing.assert_array_equal(parse_robot(homed, "t.yaml").arm.home_pose(), [0.5, 1.0])
+    assert "home has 1 angles, the arm has 2 joints" in mistake(homed.replace("[0.5, 1]", "[0.5]"))
+    assert "home: lift at 1.2 rad is not within [-1, 1]" in mistake(homed.replace("[0.5, 1]", "[0.5, 1.2]"))
+    assert "t.yaml: arm.home.1: " in mistake(homed.replace("[0.5, 1]", "[0.5, .nan]"))
+
+
 def test_a_tick_of_10_ms_has_room_for_a_retry_on_the_real_arm() -> None:
     arm = load_robot("so101").arm
     assert arm.deadline * (arm.retries + 1) <= 0.01

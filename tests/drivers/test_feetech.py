@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from drivers import feetech_codec as codec
+from drivers.arm import ArmError
 from drivers.config import ArmConfig, ConfigError, load_robot
 from drivers.feetech import FeetechArm
 from sim.faults import Faults
@@ -104,6 +105,13 @@ class TestFeetechConformance(ArmConformance):
             servos.advance(seconds)
 
         return settle_and_advance
+
+
+def test_firmware_is_told_by_joint(arm: FeetechArm) -> None:
+    with pytest.raises(ArmError, match="not connected"):
+        arm.firmware()
+    arm.connect()
+    assert arm.firmware() == dict.fromkeys(arm.spec.joint_names, "3.10")
 
 
 def test_a_reading_is_one_request_and_a_command_is_one(arm: FeetechArm) -> None:

@@ -22,6 +22,7 @@ def test_the_emulated_arm_is_healthy(emulated: tuple[Diagnosis, Path]) -> None:
     diagnosis, pictures = emulated
     assert [row["joint"] for row in diagnosis.joints][-1] == "gripper" and len(diagnosis.joints) == 6
     assert all(row["voltage"] > 4 and 0 < row["temperature_c"] < 90 for row in diagnosis.joints)
+    assert [row["firmware"] for row in diagnosis.joints] == ["3.10"] * 6
     assert diagnosis.round_trip_ms is not None and 0 < diagnosis.round_trip_ms["p50"] <= diagnosis.round_trip_ms["p99"]
     assert diagnosis.counters["sent"] >= 20 - diagnosis.failed_reads
     assert [row["camera"] for row in diagnosis.cameras] == ["fixed", "wrist"]

@@ -1,4 +1,4 @@
-"""Evaluation: the same figures whatever the workers, fresh worlds, failures on a sheet."""
+"""Evaluation: the same figures whatever the workers and whatever ran before, failures on a sheet."""
 
 from __future__ import annotations
 

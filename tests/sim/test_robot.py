@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from drivers.config import CameraConfig, ConfigError, load_robot
+from drivers.robot import Robot, open_arm, open_camera
 from runtime.clock import SECOND, SimulatedClock
-from sim.robot import COUNT, SimulatedArm, SimulatedCamera, open_simulated_arm, open_simulated_camera
-from sim.world import World
+from sim.robot import COUNT, SimulatedArm, SimulatedCamera, shared_world
+from sim.world import HOME, World
 from tests.drivers.arm_conformance import ArmConformance
 from tests.drivers.camera_conformance import CameraConformance
 
@@ -90,20 +91,30 @@ class TestSimulatedCamera(CameraConformance):
         assert (after.image != before.image).any()
 
 
-def test_a_config_opens_arm_and_cameras_on_one_world() -> None:
-    config = load_robot("simulated")
-    arm, camera = open_simulated_arm(config.arm), open_simulated_camera("fixed", config.cameras["fixed"])
-    arm.connect()
-    camera.connect()
-    assert camera.read().image.shape == (64, 64, 3)
-    assert arm.read().positions.shape == (6,)
+def test_the_robot_of_the_name_is_an_arm_and_cameras_on_one_world() -> None:
+    with Robot.from_config(load_robot("simulated")) as robot:
+        assert isinstance(robot.arm, SimulatedArm)
+        before = robot.cameras["fixed"].read()
+        held = robot.arm.hold().positions
+        robot.arm.write(held + np.array([0.5, 0, 0, 0, 0, 0]))
+        shared_world().step(100)
+        assert robot.arm.read().positions[0] > held[0] + 0.4
+        assert (robot.cameras["fixed"].read().image != before.image).any()
+        assert robot.cameras["wrist"].read().image.shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("name", ["simulated", "emulated"])
+def test_home_is_where_the_world_puts_the_arm(name: str) -> None:
+    home = load_robot(name).arm.home_pose()
+    assert home is not None
+    np.testing.assert_array_equal(home, HOME)
 
 
 def test_configs_that_the_world_cannot_serve_are_refused() -> None:
     config = load_robot("simulated")
     with pytest.raises(ConfigError, match="shoulder_pan"):
-        open_simulated_arm(config.arm.model_copy(update={"joints": config.arm.joints[:5]}))
+        open_arm(config.arm.model_copy(update={"joints": config.arm.joints[:5]}))
     with pytest.raises(ConfigError, match=r"cameras\.left"):
-        open_simulated_camera("left", config.cameras["fixed"])
+        open_camera("left", config.cameras["fixed"])
     with pytest.raises(ConfigError, match=r"cameras\.fixed\.size"):
-        open_simulated_camera("fixed", CameraConfig(driver="simulated", size=(96, 96)))
+        open_camera("fixed", CameraConfig(driver="simulated", size=(96, 96)))

@@ -1,0 +1,219 @@
+"""Checkpoint to artifact: the graph, the text model, the card, and the proof that graph and network decide alike.
+
+Knows checkpoints and cards. What a checkpoint does not say, the body it was trained for and an episode to be tried
+on, is handed in. Nothing appears under the artifact's name before everything has passed.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from policies.artifact import CARD, Artifact, ArtifactError, load_artifact, write_card
+from policies.card import GRAPH, ActionCard, CameraCard, Card, ProprioceptionCard, SequenceCard
+from policies.gato.codec import Codec
+from policies.gato.graph import build_graph
+from policies.gato.model import Gato
+from policies.gato.text import MODEL, Text
+from policies.gato.tokens import ValueScale
+from policies.gato.train import load_checkpoint
+from policies.onnx_policy import OnnxPolicy
+from policies.policy import Observation
+
+PARITY_STEPS = 60  # at least
+
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Body:
+    """What the policy was trained for, as the card will say it."""
+
+    name: str
+    description: str
+    joint_names: tuple[str, ...]
+    codec: Codec
+    rate: float  # Hz
+    tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A recorded episode: what it was about and what was sensed at each control step."""
+
+    task: str
+    observations: Sequence[Observation]
+
+
+@dataclass
+class Reference:
+    """The network itself at work, in fp32 and one step at a time: what the graph has to equal."""
+
+    model: Gato
+    codec: Codec
+    text: Text
+    _timestep: int = field(default=0, init=False)
+    _previous: NDArray[np.float64] | None = field(default=None, init=False)
+
+    @torch.inference_mode()
+    def reset(self, task: str) -> None:
+        """Begin an episode."""
+        spec = self.model.spec
+        ids = self.text.encode(task)
+        padded, real = spec.pad_text(ids)
+        self._words = spec.pad_words(ids)
+        self._cache = self.model.new_cache(1)
+        self._visible = torch.zeros(1, spec.cache(), dtype=torch.bool)
+        self._visible[0, : spec.text] = torch.from_numpy(real)
+        self.model.prefill_text(torch.from_numpy(padded)[None], self._cache, self._visible)
+        self._timestep, self._previous = 0, None
+
+    @torch.inference_mode()
+    def act(self, observation: Observation) -> Ids:
+        """Action ids (A,) of one control step."""
+        spec, targets = self.model.spec, observation.proprioception["joint_targets"]
+        executed = None if self._previous is None else self.codec.action_ids(targets, self._previous)
+        block = np.zeros(spec.block_ids, dtype=np.int64)
+        spec.write_block(block, executed, self._words, self.codec.sense(observation.proprioception))
+        slot = spec.ring_slot(self._timestep)
+        self._visible[:, slot : slot + spec.block] = True
+        self._visible[:, slot : slot + spec.actions] = executed is not None
+        images = [torch.from_numpy(np.array(observation.images[name]))[None] for name, _, _ in spec.cameras]
+        position = torch.tensor([spec.position(self._timestep)])
+        self._timestep, self._previous = self._timestep + 1, targets
+        tokens = self.model.step(images, torch.from_numpy(block)[None], self._cache, slot, position, self._visible)
+        ids: Ids = tokens[0].numpy()
+        return ids
+
+
+def export(
+    checkpoint: Path,
+    out: Path,
+    body: Body,
+    trials: Sequence[Trial],
+    *,
+    created: datetime,
+    evaluation: Mapping[str, Any] | None = None,
+    text_model: Path = MODEL,
+) -> Artifact:
+    """Write the artifact `out` from a checkpoint, replacing an artifact that is there.
+
+    Raises `ArtifactError` when `checkpoint` is none, when `out` is something else than an artifact, and when the graph
+    decodes another token than the network anywhere in `trials`; then `out` is as it was.
+    """
+    if out.exists() and not (out / CARD).is_file() and not (out.is_dir() and not any(out.iterdir())):
+        raise ArtifactError(f"{out}: exists and is no artifact; name another folder or remove it")
+    model, details = _load(checkpoint)
+    text = Text(text_model)
+    if text.vocab_size != model.vocabulary:
+        raise ArtifactError(f"{checkpoint}: knows {model.vocabulary} text ids, {text_model.name} has {text.vocab_size}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as work:
+        folder = Path(work) / "new"
+        folder.mkdir()
+        weights = {name: parameter.numpy() for name, parameter in model.named_parameters()}
+        graph = build_graph(weights, model.config, model.spec, model.vocabulary)
+        (folder / GRAPH).write_bytes(graph.SerializeToString(deterministic=True))
+        shutil.copyfile(text_model, folder / text_model.name)
+        card = make_card(model, details, body, text_model.name, created)
+        write_card(folder, card)
+        tokens = check_parity(OnnxPolicy(load_artifact(folder)), Reference(model, body.codec, text), trials)
+        said = {"tokens_equal_to_torch": tokens, **(evaluation or {})}
+        write_card(folder, card.model_copy(update={"evaluation": said}))
+        _replace(folder, out, Path(work) / "old")
+    return load_artifact(out)
+
+
+def make_card(model: Gato, details: Mapping[str, Any], body: Body, text_model: str, created: datetime) -> Card:
+    """The card of a network for a body; `files` and `evaluation` are still empty."""
+    spec, codec = model.spec, body.codec
+    return Card(
+        name=body.name,
+        created=created.isoformat(timespec="seconds"),
+        description=body.description,
+        cameras={name: CameraCard(height=h, width=w) for name, h, w in spec.cameras},
+        proprioception={
+            name: ProprioceptionCard(size=scale.size, companded=scale.companded, **_range(scale))
+            for name, scale in codec.tensors.items()
+        },
+        actions=ActionCard(
+            joint_names=list(body.joint_names),
+            mode=["delta" if delta else "absolute" for delta in codec.delta],
+            **_range(codec.action),
+        ),
+        rate=body.rate,
+        sequence=SequenceCard(
+            prompt_tokens=spec.text,
+            window=spec.window,
+            timestep_tokens=spec.block,
+            scratch=spec.actions - 1,
+        ),
+        text_model=text_model,
+        tasks=list(body.tasks),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        architecture={"kind": "gato", **asdict(model.config), "weights": "fp16", "arithmetic": "fp32"},
+        training=dict(details),
+        evaluation={},
+    )
+
+
+def check_parity(policy: OnnxPolicy, reference: Reference, trials: Sequence[Trial]) -> int:
+    """How many tokens were compared, all of them equal. Raises `ArtifactError` for the first step that differs."""
+    steps = sum(len(trial.observations) for trial in trials)
+    if steps < PARITY_STEPS:
+        raise ArtifactError(f"{steps} control steps to compare graph and network over, a proof needs {PARITY_STEPS}")
+    compared = 0
+    for trial in trials:
+        policy.reset(trial.task)
+        reference.reset(trial.task)
+        for step, observation in enumerate(trial.observations):
+            ours, theirs = policy.act(observation).tokens, reference.act(observation)
+            if not np.array_equal(ours, theirs):
+                raise ArtifactError(
+                    f'"{trial.task}", step {step}: the graph decodes {ours.tolist()}, the network {theirs.tolist()}; '
+                    "nothing is exported. One token that differs by a bin may be a tie: try another seed"
+                )
+            compared += len(ours)
+    return compared
+
+
+def _range(scale: ValueScale) -> dict[str, list[float]]:
+    return {"low": scale.low.tolist(), "high": scale.high.tolist()}
+
+
+def _load(checkpoint: Path) -> tuple[Gato, dict[str, Any]]:
+    """The network with its weights rounded to what the graph stores."""
+    try:
+        model, details = load_checkpoint(checkpoint)
+    except (RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ArtifactError(f"{checkpoint}: no checkpoint of this release's gato-arm train: {reason}") from error
+    for name, parameter in model.named_parameters():
+        parameter.copy_(parameter.half().float())
+        if not torch.isfinite(parameter).all():
+            raise ArtifactError(f"{checkpoint}: {name} has weights that are not finite in fp16")
+    return model, details
+
+
+def _replace(folder: Path, out: Path, old: Path) -> None:
+    """Put `folder` in the place of `out`, or leave `out` as it was."""
+    if not out.exists():
+        os.rename(folder, out)
+        return
+    os.rename(out, old)
+    try:
+        os.rename(folder, out)
+    except OSError:
+        os.rename(old, out)
+        raise

@@ -1,0 +1,106 @@
+"""`gato-arm train --dataset`: behaviour cloning from a dataset folder, from nothing or from a checkpoint.
+
+Wires the SO-101's codec, tasks and symmetries to the learner (policies/gato/imitate.py). Imports torch only when
+called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from policies.policy import PolicyError
+from runtime.collect import BLOCK_POSITIONS
+from runtime.learn import named_words
+from runtime.so101_policy import CHANNEL_ORDERS, CODEC, RATE, ROLES, SEQUENCE, colour_tasks, mirrored_ids
+from sim.tasks import TASKS
+
+if TYPE_CHECKING:
+    import torch
+
+    from policies.dataset import Dataset
+    from policies.gato.data import Scene
+    from policies.gato.model import Gato
+    from policies.gato.text import Text
+
+
+def imitate(
+    dataset: Path,
+    out: Path,
+    iterations: int,
+    *,
+    init: Path | None = None,
+    size: str = "10M",
+    device: str = "auto",
+    batch: int = 128,
+    compiled: bool = False,
+    seed: int = 0,
+    report: Callable[[dict[str, float]], None] = lambda measures: None,
+) -> dict[str, Any]:
+    """Train for `iterations` on the episodes in `dataset`, write `out`/checkpoint.pt and `out`/training.jsonl.
+
+    The network is that of the checkpoint `init`, or a new one of `size`. Returns what the card should say. Raises
+    `DatasetError` for a dataset that this policy cannot learn from and `PolicyError` for a checkpoint of another one.
+    """
+    import torch
+
+    from policies.dataset import Dataset
+    from policies.gato.imitate import imitate as learn_from
+    from policies.gato.text import Text
+    from policies.gato.train import TrainConfig
+
+    torch.manual_seed(seed)
+    torch.set_float32_matmul_precision("high")
+    chosen = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu"))
+    text = Text()
+    scene = _scene(Dataset(dataset), text)
+    return learn_from(
+        dataset,
+        out,
+        iterations,
+        _network(init, size, text, chosen),
+        CODEC,
+        text,
+        rate=RATE,
+        tasks=None if scene is None else tuple(task.text for task in TASKS),
+        scene=scene,
+        config=TrainConfig(batch=batch),
+        compiled=compiled,
+        seed=seed,
+        report=report,
+    )
+
+
+def _scene(dataset: Dataset, text: Text) -> Scene | None:
+    """The symmetries of the simulated table, for demonstrations from there: they alone know where the blocks are.
+
+    None for any other dataset: a real table is not the same when it is mirrored, nor with other colours.
+    """
+    from policies.gato.data import Scene
+
+    simulated = f"observation.{BLOCK_POSITIONS}" in dataset.features
+    if not simulated or not {task.text for task in TASKS}.issuperset(dataset.tasks):
+        return None
+    return Scene(
+        roles=ROLES,
+        names=tuple(named_words(text, task) for task in TASKS),
+        mirrored_ids=mirrored_ids(),
+        mirrored_actions=(0, 4),
+        mirrored_truth=(1, 4),
+        channel_orders=CHANNEL_ORDERS,
+        colour_tasks=colour_tasks(),
+    )
+
+
+def _network(init: Path | None, size: str, text: Text, device: torch.device) -> Gato:
+    from policies.gato.config import SIZES
+    from policies.gato.model import Gato
+    from policies.gato.train import load_checkpoint
+
+    if init is None:
+        return Gato(SIZES[size], SEQUENCE, text.vocab_size).to(device)
+    model, _ = load_checkpoint(init)
+    if model.spec != SEQUENCE or model.vocabulary != text.vocab_size:
+        raise PolicyError(f"{init}: a checkpoint for other sequences than this robot's; train from nothing instead")
+    return model.to(device).requires_grad_(True)
