@@ -211,8 +211,9 @@ class _Binding:
         self._inputs["visible"] = self._visible
         binding = self._binding = self._session.io_binding()
         device = "cpu" if self._on_host else "cuda"
-        for name, (one, _, width) in self._cache.items():
-            memory = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros((one, slots, width), np.float32), device, 0)
+        for name, shape in self._cache.items():
+            zeros = np.zeros([slots if isinstance(size, str) else size for size in shape], dtype=np.float32)
+            memory = onnxruntime.OrtValue.ortvalue_from_numpy(zeros, device, 0)
             binding.bind_ortvalue_input(name, memory)
             for output in self._session.get_outputs():
                 if output.name.startswith(f"{name}_after_"):

@@ -115,12 +115,13 @@ class Rollouts:
         return self.arrays
 
     def _collect(self, timeout: float | None) -> None:
-        for pipe in wait(list(self._waiting), timeout) if self._waiting else []:
+        ready = set(wait(list(self._waiting), timeout)) if self._waiting else set()
+        for pipe in [pipe for pipe in self._waiting if pipe in ready]:
             try:
-                pipe.recv_bytes()  # type: ignore[union-attr]
+                pipe.recv_bytes()
             except EOFError:
                 raise RuntimeError("a simulation worker died; its traceback is above") from None
-            self._waiting.discard(pipe)  # type: ignore[arg-type]
+            self._waiting.discard(pipe)
 
     def act(self, actions: NDArray[np.int64], share: float) -> None:
         """Go on with the policy's action ids (S, actions); `share` of new episodes are the policy's to drive."""
@@ -144,9 +145,7 @@ class Rollouts:
         self.close()
 
 
-def _work(
-    pipe: Connection, buffers: dict[str, object], streams: int, start: int, worlds: int, seed: int
-) -> None:
+def _work(pipe: Connection, buffers: dict[str, object], streams: int, start: int, worlds: int, seed: int) -> None:
     arrays = _views(buffers, streams)
     rollouts = [Rollout(np.random.default_rng([seed, start + i]), arrays, start + i) for i in range(worlds)]
     try:

@@ -30,9 +30,7 @@ _SLACK = 0.02 * (SPEC.position_max - SPEC.position_min)
 JOINTS = ValueScale(SPEC.position_min - _SLACK, SPEC.position_max + _SLACK)
 CODEC = Codec(
     tensors={"joint_positions": JOINTS, "joint_targets": JOINTS},
-    action=ValueScale(
-        np.array([-STEP] * 5 + [SPEC.position_min[5]]), np.array([STEP] * 5 + [SPEC.position_max[5]])
-    ),
+    action=ValueScale(np.array([-STEP] * 5 + [SPEC.position_min[5]]), np.array([STEP] * 5 + [SPEC.position_max[5]])),
     delta=np.array([True] * 5 + [False]),
 )
 

@@ -40,7 +40,7 @@ class Expert:
         moved, orientation = self.world.block_pose(self.task.moved)
         base, _ = self.world.block_pose(self.task.base)
         roll = positions[4]
-        place = base + (0, 0, BLOCK)
+        place = base + np.array([0, 0, BLOCK])
         aside = moved - place
         sideways = math.hypot(aside[0], aside[1])
         around = math.hypot(*(grasp - moved)[:2]) < 0.014 and abs(grasp[2] - moved[2]) < 0.016
@@ -68,9 +68,7 @@ class Expert:
         target[2] = height - (0.001 if sideways < 0.006 else 0.0)
         return grasp + (target - moved)
 
-    def _approach(
-        self, grasp: Array, moved: Array, orientation: Array, positions: Array
-    ) -> tuple[Array, float, float]:
+    def _approach(self, grasp: Array, moved: Array, orientation: Array, positions: Array) -> tuple[Array, float, float]:
         error = moved - grasp
         sideways = math.hypot(error[0], error[1])
         roll = self._roll_for(moved, orientation, positions)

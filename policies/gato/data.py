@@ -10,6 +10,7 @@ stretch of another successful episode of the same task, half of them an episode'
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,6 +25,9 @@ from policies.gato.tokens import BINS, CONTINUOUS_START
 # its yaw, since a block looks the same after a quarter turn.
 THING = 5
 RELABEL = 0.5  # share of sequences that learn another task than the one their episode was about
+
+
+Draw = Callable[..., Tensor]  # uniform numbers in [0, 1) of a shape
 
 
 @dataclass(frozen=True)
@@ -179,7 +183,7 @@ class Replay:
         )
 
     def _with_prompts(
-        self, streams: Tensor, steps: Tensor, task: Tensor, prompted: Tensor, count: int, rand: object
+        self, streams: Tensor, steps: Tensor, task: Tensor, prompted: Tensor, count: int, rand: Draw
     ) -> tuple[Tensor, Tensor]:
         """Replace the first `count` steps of prompted sequences by a stretch of a demonstration of their task."""
         batch = len(task)
@@ -187,10 +191,10 @@ class Replay:
         sizes = torch.tensor([len(d) for d in table], device=self.device)
         offsets = torch.cumsum(sizes, 0) - sizes
         flat = torch.cat(table)
-        chosen = flat[offsets[task] + (rand(batch) * sizes[task]).long()]  # type: ignore[operator]
+        chosen = flat[offsets[task] + (rand(batch) * sizes[task]).long()]
         span = (chosen[:, 2] - chosen[:, 1] - count).clamp_min(0)
-        uniform = (rand(batch) * (span + 1)).long()  # type: ignore[operator]
-        begin = chosen[:, 1] + torch.where(rand(batch) < 0.5, span, uniform)  # type: ignore[operator]
+        uniform = (rand(batch) * (span + 1)).long()
+        begin = chosen[:, 1] + torch.where(rand(batch) < 0.5, span, uniform)
         prompt_steps = begin[:, None] + torch.arange(count, device=self.device)
         streams, steps = streams.clone(), steps.clone()
         where = prompted[:, None]
@@ -199,14 +203,14 @@ class Replay:
         return streams, steps
 
     def _permute_colours(
-        self, images: list[Tensor], task: Tensor, length: int, rand: object
+        self, images: list[Tensor], task: Tensor, length: int, rand: Draw
     ) -> tuple[list[Tensor], Tensor]:
         scene = self.scene
         if not scene.colour_tasks:
             return images, task
         orders = torch.tensor(scene.channel_orders, device=self.device)
         tasks = torch.tensor(scene.colour_tasks, device=self.device)
-        chosen = (rand(len(task)) * len(orders)).long()  # type: ignore[operator]
+        chosen = (rand(len(task)) * len(orders)).long()
         channels = orders[chosen].repeat_interleave(length, 0)[:, None, None, :]
         permuted = [torch.gather(image, 3, channels.expand_as(image)) for image in images]
         return permuted, tasks[chosen, task]
@@ -221,7 +225,8 @@ class Replay:
         length = ids.shape[1]
         each = flip.repeat_interleave(length)[:, None, None, None]
         for index, image in enumerate(images):
-            images[index] = torch.where(each, image.flip(2), image)
+            # The renderer samples pixels at their corners: the optical axis is column w / 2, and a mirror keeps it.
+            images[index] = torch.where(each, image.flip(2).roll(1, 2), image)
         where = flip[:, None, None]
         for places, array, total in (
             (scene.mirrored_ids, ids, 2 * CONTINUOUS_START + BINS - 1),
@@ -232,11 +237,11 @@ class Replay:
             array[..., places] = torch.where(where if array.ndim == 3 else where[..., None], total - part, part)
         pixels[..., 0] = torch.where(flip[:, None, None, None], 1 - pixels[..., 0], pixels[..., 0])
 
-    def _positions(self, batch: int, length: int, prompted: Tensor, count: int, rand: object) -> Tensor:
+    def _positions(self, batch: int, length: int, prompted: Tensor, count: int, rand: Draw) -> Tensor:
         """(B, N): text, blocks, then decoded actions; an episode stands anywhere in the period, a prompt in front."""
         spec, device = self.spec, self.device
         block = torch.arange(length, device=device) * spec.block
-        begin = (rand(batch) * PERIOD).long()[:, None] + block  # type: ignore[operator]
+        begin = (rand(batch) * PERIOD).long()[:, None] + block
         begin[:, :count] = torch.where(prompted[:, None], spec.text + block[:count], begin[:, :count])
         inside = begin[:, :, None] + torch.arange(spec.block, device=device)
         after = begin[:, :, None] + spec.block + torch.arange(spec.actions - 1, device=device)
@@ -270,9 +275,9 @@ class Replay:
         return mask
 
 
-def _jitter(image: Tensor, batch: int, rand: object, generator: torch.Generator) -> Tensor:
+def _jitter(image: Tensor, batch: int, rand: Draw, generator: torch.Generator) -> Tensor:
     """Brightness within 8% a sequence, and noise of 1.5 levels: what a stream's compression does."""
-    gain = 1 + 0.16 * (rand(batch) - 0.5)  # type: ignore[operator]
+    gain = 1 + 0.16 * (rand(batch) - 0.5)
     each = gain.repeat_interleave(len(image) // batch)[:, None, None, None]
     noise = torch.randn(image.shape, device=image.device, generator=generator, dtype=torch.bfloat16) * 1.5
     return (image * each + noise).round().clamp(0, 255).to(torch.uint8)

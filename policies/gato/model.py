@@ -9,6 +9,7 @@ Shapes: B sequences, N tokens, D width, H heads, C head width, S cache slots, A 
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import numpy as np
 import torch
@@ -97,6 +98,7 @@ class Gato(nn.Module):
     rotary: Tensor
     patch_rows: Tensor
     patch_columns: Tensor
+    patch_spans: Tensor
 
     def __init__(self, config: ModelConfig, spec: SequenceSpec, vocabulary: int) -> None:
         super().__init__()
@@ -115,6 +117,7 @@ class Gato(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, self.row_map.size, bias=False)
         rows, columns = spec.patch_positions()
+        self.register_buffer("patch_spans", torch.from_numpy(spec.patch_spans()), persistent=False)
         self.register_buffer("rotary", torch.from_numpy(rotary_table(config.head_width)), persistent=False)
         self.register_buffer("patch_rows", torch.from_numpy(rows), persistent=False)
         self.register_buffer("patch_columns", torch.from_numpy(columns), persistent=False)
@@ -128,9 +131,9 @@ class Gato(nn.Module):
                 nn.init.normal_(module.weight, std=1 / math.sqrt(module.in_features))
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        for layer in self.layers:
-            for branch in (layer.project, layer.down):
-                branch.weight.data /= math.sqrt(2 * self.config.layers)
+        for name, parameter in self.layers.named_parameters():
+            if name.endswith(("project.weight", "down.weight")):
+                parameter.data /= math.sqrt(2 * self.config.layers)
         self.head.weight.data /= 4
 
     def rows(self, ids: Tensor) -> Tensor:
@@ -146,6 +149,13 @@ class Gato(nn.Module):
         """Instructions with their places: (B, text) ids to (B, text, D)."""
         return self.embed_ids(ids) + self.text_positions.weight
 
+    def sample_positions(self, count: int) -> tuple[Tensor, Tensor]:
+        """Row and column bins (count, P), each drawn uniformly from its patch's interval, as Gato trains."""
+        start, end = self.patch_spans[..., 0], self.patch_spans[..., 1]
+        drawn = torch.rand(2, count, start.shape[1], device=start.device)
+        bins = start[:, None] + (drawn * (end - start)[:, None]).long()
+        return bins[0], bins[1]
+
     def embed_images(self, images: list[Tensor], positions: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """(M, P, D) of one uint8 tensor (M, h, w, 3) a camera; `positions` (M, P) rows and columns when sampled."""
         patches = []
@@ -160,9 +170,7 @@ class Gato(nn.Module):
         embedded: Tensor = self.patch(scaled).view(m, p, -1) + self.row_positions(rows) + self.column_positions(columns)
         return embedded
 
-    def embed_blocks(
-        self, images: list[Tensor], ids: Tensor, positions: tuple[Tensor, Tensor] | None = None
-    ) -> Tensor:
+    def embed_blocks(self, images: list[Tensor], ids: Tensor, positions: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """(M, block, D) of images and ids (M, block_ids)."""
         spec = self.spec
         embedded = self.embed_ids(ids)
@@ -207,7 +215,8 @@ class Gato(nn.Module):
         places = (position[:, None] + torch.arange(n, device=x.device)) % PERIOD
         cosines, sines = (t.to(x.dtype) for t in self.angles(places))
         mask = visible[:, None, None, :]
-        for layer, (keys, values) in zip(self.layers, cache, strict=True):
+        for module, (keys, values) in zip(self.layers, cache, strict=True):
+            layer = cast(Layer, module)
             q, k, v = layer.heads_of(x, cosines, sines)
             keys[:, :, slots], values[:, :, slots] = k, v
             x = layer.finish(x, F.scaled_dot_product_attention(q, keys, values, attn_mask=mask))

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.gato.tokens import BINS, CONTINUOUS_START, SEPARATOR, patch_grid, patch_positions
+from policies.gato.tokens import BINS, CONTINUOUS_START, SEPARATOR, patch_grid, patch_intervals, patch_positions
 
 Bools = NDArray[np.bool_]
 Ids = NDArray[np.int64]
@@ -129,10 +129,19 @@ class SequenceSpec:
             raise ValueError(f"{found} proprioception tokens, this sequence has {self.components}")
         out[-1] = SEPARATOR
 
-    def patch_positions(self, rng: np.random.Generator | None = None) -> tuple[Ids, Ids]:
-        """Row and column bins (patches,) of all cameras' patches; sampled with `rng`, their means without."""
-        grids = [patch_positions(*patch_grid(height, width), rng) for _, height, width in self.cameras]
+    def patch_positions(self) -> tuple[Ids, Ids]:
+        """Row and column bins (patches,) of all cameras' patches: the rounded means of their intervals."""
+        grids = [patch_positions(*patch_grid(height, width)) for _, height, width in self.cameras]
         return np.concatenate([g[0] for g in grids]), np.concatenate([g[1] for g in grids])
+
+    def patch_spans(self) -> Ids:
+        """(2, patches, 2) first bin and end of each patch's interval, rows and then columns, to sample from."""
+        spans = []
+        for _, height, width in self.cameras:
+            rows, columns = patch_grid(height, width)
+            row, column = (np.stack(patch_intervals(count), axis=-1) for count in (rows, columns))
+            spans.append(np.stack([np.repeat(row, columns, axis=0), np.tile(column, (rows, 1))]))
+        return np.concatenate(spans, axis=1)
 
 
 def rotary_multiples(head_width: int) -> Ids:

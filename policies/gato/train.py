@@ -38,6 +38,8 @@ class TrainConfig:
     softness: float = 4.0  # bins, standard deviation of the soft labels
     auxiliary: float = 10.0  # weight of the position loss
     clip: float = 1.0
+    # Gato draws each patch's position bins from its interval; with 4 x 4 patches and one image size that only blurs.
+    sampled_positions: bool = False
 
 
 class Objective(nn.Module):
@@ -58,7 +60,8 @@ class Objective(nn.Module):
         model, spec = self.model, self.model.spec
         b, length = batch.loss_mask.shape
         text = model.embed_text(batch.text)
-        blocks = model.embed_blocks(batch.images, batch.ids).view(b, length * spec.block, -1)
+        positions = model.sample_positions(len(batch.ids)) if self.config.sampled_positions else None
+        blocks = model.embed_blocks(batch.images, batch.ids, positions).view(b, length * spec.block, -1)
         decoded = model.embed_actions((batch.inputs + CONTINUOUS_START).flatten(0, 1)).view(
             b, length * (spec.actions - 1), -1
         )
@@ -124,7 +127,9 @@ class Trainer:
     def update(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """One step of AdamW; `progress` in [0, 1] places it on the cosine. Returns the measures, not yet fetched."""
         config = self.config
-        scale = min(1.0, (self.iterations + 1) / config.warmup) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+        scale = min(1.0, (self.iterations + 1) / config.warmup) * (
+            0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress))
+        )
         for group in self.optimiser.param_groups:
             group["lr"] = config.learning_rate * scale
         self.objective.train()

@@ -98,3 +98,16 @@ def test_stochastic_depth_only_in_training() -> None:
     quiet = [model.eval()(model.embed_blocks(images, ids), positions, mask) for _ in range(2)]
     assert torch.equal(quiet[0], quiet[1])
     assert any(not torch.equal(a, noisy[0]) for a in noisy[1:])
+
+
+def test_sampled_patch_positions_stay_in_their_intervals_and_fill_them(model: Gato) -> None:
+    torch.manual_seed(0)
+    rows, columns = model.sample_positions(2000)
+    for drawn, spans, means in (
+        (rows, model.patch_spans[0], model.patch_rows),
+        (columns, model.patch_spans[1], model.patch_columns),
+    ):
+        assert drawn.shape == (2000, SPEC.patches)
+        assert torch.equal(drawn.amin(0), spans[:, 0])
+        assert torch.equal(drawn.amax(0), spans[:, 1] - 1)
+        assert ((means >= spans[:, 0]) & (means < spans[:, 1])).all()
