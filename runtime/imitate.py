@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from policies.policy import PolicyError
 from runtime.collect import BLOCK_POSITIONS
-from runtime.learn import named_words
-from runtime.so101_policy import CHANNEL_ORDERS, CODEC, RATE, ROLES, SEQUENCE, colour_tasks, mirrored_ids
+from runtime.learn import stacking_scene
+from runtime.so101_policy import CODEC, RATE, SEQUENCE
 from sim.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -77,20 +77,10 @@ def _scene(dataset: Dataset, text: Text) -> Scene | None:
 
     None for any other dataset: a real table is not the same when it is mirrored, nor with other colours.
     """
-    from policies.gato.data import Scene
-
     simulated = f"observation.{BLOCK_POSITIONS}" in dataset.features
     if not simulated or not {task.text for task in TASKS}.issuperset(dataset.tasks):
         return None
-    return Scene(
-        roles=ROLES,
-        names=tuple(named_words(text, task) for task in TASKS),
-        mirrored_ids=mirrored_ids(),
-        mirrored_actions=(0, 4),
-        mirrored_truth=(1, 4),
-        channel_orders=CHANNEL_ORDERS,
-        colour_tasks=colour_tasks(),
-    )
+    return stacking_scene(text)
 
 
 def _network(init: Path | None, size: str, text: Text, device: torch.device) -> Gato:

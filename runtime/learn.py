@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.rollouts import Rollouts
-from runtime.so101_policy import CHANNEL_ORDERS, ROLES, SEQUENCE, colour_tasks, mirrored_ids
+from runtime.so101_policy import CHANNEL_ORDERS, MIRRORED_JOINTS, ROLES, SEQUENCE, colour_tasks, mirrored_ids
 from sim.tasks import TASKS, Task
 
 if TYPE_CHECKING:
+    from policies.gato.data import Scene
     from policies.gato.text import Text
 
 
@@ -24,6 +25,21 @@ def named_words(text: Text, task: Task) -> tuple[int, int]:
     ids = text.encode(task.text).tolist()
     first, second = (ids.index(int(text.encode(f"the {colour}")[-1])) for colour in (task.moved, task.base))
     return first, second
+
+
+def stacking_scene(text: Text) -> Scene:
+    """What the stacking tasks are about, and the symmetries of the simulated table."""
+    from policies.gato.data import Scene
+
+    return Scene(
+        roles=ROLES,
+        names=tuple(named_words(text, task) for task in TASKS),
+        mirrored_ids=mirrored_ids(),
+        mirrored_actions=MIRRORED_JOINTS,
+        mirrored_truth=(1, 4),
+        channel_orders=CHANNEL_ORDERS,
+        colour_tasks=colour_tasks(),
+    )
 
 
 def learn(
@@ -49,7 +65,7 @@ def learn(
 
     from policies.gato.config import SIZES
     from policies.gato.dagger import dagger
-    from policies.gato.data import Replay, Scene
+    from policies.gato.data import Replay
     from policies.gato.model import Gato
     from policies.gato.text import Text
     from policies.gato.train import TrainConfig, Trainer, save_checkpoint
@@ -62,19 +78,10 @@ def learn(
     config = TrainConfig(batch=batch)
     model = Gato(SIZES[size], SEQUENCE, text.vocab_size).to(chosen)
     trainer = Trainer(model, config, compiled=compiled)
-    scene = Scene(
-        roles=ROLES,
-        names=tuple(named_words(text, task) for task in TASKS),
-        mirrored_ids=mirrored_ids(),
-        mirrored_actions=(0, 4),
-        mirrored_truth=(1, 4),
-        channel_orders=CHANNEL_ORDERS,
-        colour_tasks=colour_tasks(),
-    )
     streams = workers * worlds
     capacity = int(seconds * 25) + 200
     texts = tuple(text.encode(task.text) for task in TASKS)
-    replay = Replay(SEQUENCE, texts, streams, capacity, chosen, scene)
+    replay = Replay(SEQUENCE, texts, streams, capacity, chosen, stacking_scene(text))
     log = out / "training.jsonl"
     log.write_text("")
     saved = time.monotonic()

@@ -24,13 +24,12 @@ import onnx
 from numpy.typing import NDArray
 
 from policies.gato.config import ModelConfig
-from policies.gato.graph_ops import MICROSOFT, GraphBuilder
+from policies.gato.graph_ops import GraphBuilder
 from policies.gato.sequence import PERIOD, SequenceSpec, rotary_multiples
 from policies.gato.tokens import BINS, CONTINUOUS_START, PATCH, RowMap, patch_grid
 
 Weights = Mapping[str, NDArray[np.float32]]
 
-EPSILON = 1e-5  # of the normalisations, torch's default
 GROUPS = 32  # of the group normalisations, as in model.py
 SUBPATCH = 4  # side and stride of the stem's kernel
 
@@ -51,26 +50,15 @@ def image_input(camera: str) -> str:
 
 
 @dataclass(frozen=True)
-class _BlockPlace:
-    """Where a block is written, how it is turned, what it sees."""
+class _Pass:
+    """One run through the layers: where its tokens are written, turned, and what they see."""
 
+    step: int
     slot: str  # (1,) int64
     cosines: str  # (1, N, C / 2)
     sines: str
-    bias: str  # (1, 1, N, S), added to scores
-    one_bias: str  # (1, 1, 1, S), its last row
-
-
-@dataclass(frozen=True)
-class _ActionPlace:
-    """The same of one action token, which stands behind everything that it may see."""
-
-    step: int  # of the decoder, from 1
-    past: str  # (1,) int32 slots in front
-    total: str  # () int32, one more
-    cosines: str  # (S, C / 2), by slot
-    sines: str
-    bias: str  # (1, 1, 1, total)
+    mask: str  # (1, S), added to scores
+    wide_mask: str  # (N, S), the same for every token
 
 
 def build_graph(weights: Weights, config: ModelConfig, spec: SequenceSpec, vocabulary: int) -> onnx.ModelProto:
@@ -91,7 +79,6 @@ class _Network:
         self.row_map = RowMap(vocabulary)
         self.g = GraphBuilder()
         self.cache = {name: name for name in cache_inputs(config.layers)}  # input to its newest version
-        self._sums = 0
 
     def build(self) -> onnx.ModelProto:
         g, spec = self.g, self.spec
@@ -103,18 +90,19 @@ class _Network:
         position = g.input("position", "int64", (1,))
         visible = g.input("visible", "bool", ("S",))
         for name in self.cache:
-            g.input(name, "float32", (1, self.config.heads, "S", self.config.head_width))
+            g.input(name, "float32", (1, "S", self.config.width))
+        passes = self._passes(slot, position, visible)
         x = g.op("Where", prompt, self._text(text), self._block(images, ids))
-        x = self._run_block(g.op("Unsqueeze", x, g.constant([0])), self._block_place(slot, position, visible))
+        x = self._run(g.op("Unsqueeze", x, g.constant([0])), passes[0])
         bins = [self._choose(x)]
-        for at in self._action_places(position, visible):
-            bins.append(self._choose(self._run_action(self._action(bins[-1], at.step - 1), at)))
+        for step in range(1, spec.actions):
+            bins.append(self._choose(self._run(self._action(bins[-1], step - 1), passes[step])))
         chosen = g.op("Concat", *bins, axis=0)
         g.op("Add", chosen, g.constant(CONTINUOUS_START), outputs=("action",))
         g.output("action", "int64", (spec.actions,))
         for names in cache_outputs(self.config.layers, spec.actions).values():
             for name in names:
-                g.output(name, "float32", (1, self.config.heads, "S", self.config.head_width))
+                g.output(name, "float32", (1, "S", self.config.width))
         return g.model("control_step", __doc__ or "")
 
     # What goes in
@@ -194,36 +182,22 @@ class _Network:
         shift = g.weight(f"{name}.shift", self._array(f"{name}.bias").reshape(by_channel))
         return g.op("Add", g.op("Mul", x, scale), shift)
 
-    # Where each pass stands, and what it sees
+    # Where and what each pass sees
 
-    def _block_place(self, slot: str, position: str, visible: str) -> _BlockPlace:
-        g, block = self.g, self.spec.block
-        cosines, sines = self._angles(g.op("Add", position, g.constant(np.arange(block))))
-        one = self._bias(visible)
-        return _BlockPlace(slot, cosines, sines, g.op("Expand", one, g.constant([1, 1, block, 1])), one)
-
-    def _action_places(self, position: str, visible: str) -> list[_ActionPlace]:
-        """Of the passes over one action token each: they append at the end of the cache."""
+    def _passes(self, slot: str, position: str, visible: str) -> list[_Pass]:
         g, spec = self.g, self.spec
         extra = spec.actions - 1
-        if extra == 0:
-            return []
-        scratch = g.op("Sub", g.op("Shape", visible), g.constant([extra]))
-        steps = g.constant(np.arange(spec.block, spec.block + extra))
-        # The operator takes its angles from the row whose number is the slot.
-        pads = g.op("Concat", scratch, g.constant([0, 0, 0]), axis=0)
-        turns = [
-            g.op("Pad", g.op("Squeeze", angles, g.constant([0])), pads)
-            for angles in self._angles(g.op("Add", position, steps))
-        ]
-        before = g.op("Slice", visible, g.constant([0]), scratch)
-        places = []
-        for step in range(extra):
-            opened = g.op("Concat", before, g.constant([True] * (step + 1), np.bool_), axis=0)
-            past = g.op("Cast", g.op("Add", scratch, g.constant([step])), to=onnx.TensorProto.INT32)
-            total = g.op("Squeeze", g.op("Add", past, g.constant([1], np.int32)))
-            places.append(_ActionPlace(step + 1, past, total, turns[0], turns[1], self._bias(opened)))
-        return places
+        places = g.op("Add", position, g.constant(np.arange(spec.block + extra)))
+        cosines, sines = self._angles(places)
+        sizes = self._sizes(spec.block, *[1] * extra)
+        cosines_of = g.split("Split", spec.actions, cosines, sizes, axis=1)
+        sines_of = g.split("Split", spec.actions, sines, sizes, axis=1)
+        slots = g.op("Shape", visible)
+        scratch = g.op("Sub", slots, g.constant([extra]))
+        masks = g.split("Split", spec.actions, self._masks(visible, slots, scratch), axis=0, num_outputs=spec.actions)
+        starts = [slot, *(g.op("Add", scratch, g.constant([step])) for step in range(extra))]
+        wide = [g.op("Expand", masks[0], g.constant([spec.block, 1])), *masks[1:]]
+        return [_Pass(i, *parts) for i, parts in enumerate(zip(starts, cosines_of, sines_of, masks, wide, strict=True))]
 
     def _angles(self, places: str) -> tuple[str, str]:
         """(1, N, C / 2) cosines and sines of places (N,), as `model.rotary_table` has them."""
@@ -235,94 +209,51 @@ class _Network:
         cosines, sines = (g.constant(f(circle), np.float32) for f in (np.cos, np.sin))
         return g.op("Gather", cosines, phases), g.op("Gather", sines, phases)
 
-    def _bias(self, visible: str) -> str:
-        """(1, 1, 1, n): what is added to the scores of slots (n,), nothing or almost minus infinity."""
+    def _masks(self, visible: str, slots: str, scratch: str) -> str:
+        """(A, S): row k opens the first k scratch slots beside what is `visible`."""
         g = self.g
-        bias = g.op("Where", visible, g.constant(0, np.float32), g.constant(np.finfo(np.float32).min, np.float32))
-        return g.op("Unsqueeze", bias, g.constant([0, 1, 2]))
+        zero, one = g.constant(0), g.constant(1)
+        every = g.op("Range", zero, g.op("Squeeze", slots), one)
+        behind = g.op("Sub", every, scratch)
+        steps = g.constant(np.arange(self.spec.actions)[:, None])
+        opened = g.op("And", g.op("GreaterOrEqual", behind, zero), g.op("Less", behind, steps))
+        seen = g.op("Or", visible, opened)
+        return g.op("Where", seen, g.constant(0, np.float32), g.constant(np.finfo(np.float32).min, np.float32))
 
     # The layers
 
-    def _run_block(self, x: str, at: _BlockPlace) -> str:
+    def _run(self, x: str, at: _Pass) -> str:
         """Tokens (1, N, D) through the layers, into the cache; the hidden state (1, 1, D) of the last of them."""
-        g, last = self.g, self.config.layers - 1
-        for layer in range(last + 1):
-            name = f"layers.{layer}"
-            q, keys, values = self._write_block(self._qkv(self._norm(x, f"{name}.norm1"), name), layer, at)
-            bias = at.bias
-            if layer == last:
-                ends = g.constant([-1]), g.constant([np.iinfo(np.int64).max]), g.constant([1])
-                q, x, bias = g.op("Slice", q, *ends), g.op("Slice", x, *ends), at.one_bias
-            attended = g.op(
-                "MultiHeadAttention",
-                *(q, keys, values, "", "", bias),
-                num_heads=self.config.heads,
-                domain=MICROSOFT,
-            )
-            x = g.op("Add", x, self._linear(attended, f"{name}.project"))
-            x = g.op("Add", x, self._feed_forward(self._norm(x, f"{name}.norm2"), name))
+        layers = self.config.layers
+        for layer in range(layers):
+            x = self._layer(x, layer, at, last_token_only=at.step == 0 and layer == layers - 1)
         return self._norm(x, "norm")
 
-    def _write_block(self, qkv: str, layer: int, at: _BlockPlace) -> tuple[str, str, str]:
-        """Queries (1, N, D), and the layer's keys and values with those of the block in them."""
+    def _layer(self, x: str, layer: int, at: _Pass, last_token_only: bool) -> str:
         g, heads, width = self.g, self.config.heads, self.config.width
+        name = f"layers.{layer}"
+        qkv = self._linear(self._norm(x, f"{name}.norm1"), f"{name}.qkv")
         turned, v = g.split("Split", 2, qkv, self._sizes(2 * width, width), axis=2)
         turned = g.op("RotaryEmbedding", turned, at.cosines, at.sines, num_heads=2 * heads)
         q, k = g.split("Split", 2, turned, axis=2, num_outputs=2)
-        written = []
-        for name, update in ((f"keys_{layer}", k), (f"values_{layer}", v)):
-            by_head = g.op("Reshape", update, g.constant([1, self.spec.block, heads, self.config.head_width]))
-            by_head = g.op("Transpose", by_head, perm=[0, 2, 1, 3])
-            after = f"{name}_after_0"
-            written.append(g.op("TensorScatter", self.cache[name], by_head, at.slot, axis=2, outputs=(after,)))
-            self.cache[name] = after
-        return q, written[0], written[1]
+        keys = self._write(f"keys_{layer}", k, at)
+        values = self._write(f"values_{layer}", v, at)
+        mask = at.wide_mask
+        if last_token_only:
+            mask = at.mask
+            ends = g.constant([-1]), g.constant([np.iinfo(np.int64).max]), g.constant([1])
+            q, x = g.op("Slice", q, *ends), g.op("Slice", x, *ends)
+        attended = g.op("Attention", q, keys, values, mask, q_num_heads=heads, kv_num_heads=heads)
+        x = g.op("Add", x, self._linear(attended, f"{name}.project"))
+        up = self._linear(self._norm(x, f"{name}.norm2"), f"{name}.up")
+        gate, value = g.split("Split", 2, up, axis=2, num_outputs=2)
+        return g.op("Add", x, self._linear(g.op("Mul", g.op("Gelu", gate), value), f"{name}.down"))
 
-    def _run_action(self, x: str, at: _ActionPlace) -> str:
-        """One token (1, 1, D) through the layers, into the cache; its hidden state.
-
-        So small a pass spends its time on fetching weights and on starting operators, so it has as few as there can be.
-        """
-        g, heads = self.g, self.config.heads
-        normed = self._norm(x, "layers.0.norm1")
-        for layer in range(self.config.layers):
-            name = f"layers.{layer}"
-            keys, values = (f"{what}_{layer}" for what in ("keys", "values"))
-            after = [f"{cached}_after_{at.step}" for cached in (keys, values)]
-            attended, self.cache[keys], self.cache[values] = g.split(
-                "GroupQueryAttention",
-                3,
-                *(self._qkv(normed, name), "", "", self.cache[keys], self.cache[values], at.past, at.total),
-                *(at.cosines, at.sines, "", at.bias),
-                outputs=(f"attended_{layer}_{at.step}", *after),
-                num_heads=heads,
-                kv_num_heads=heads,
-                do_rotary=1,
-                domain=MICROSOFT,
-            )
-            normed, x = self._add_norm(x, self._linear(attended, f"{name}.project"), f"{name}.norm2")
-            following = f"layers.{layer + 1}.norm1" if layer + 1 < self.config.layers else "norm"
-            normed, x = self._add_norm(x, self._feed_forward(normed, name), following)
-        return normed
-
-    def _qkv(self, normed: str, name: str) -> str:
-        return self._linear(normed, f"{name}.qkv")
-
-    def _feed_forward(self, normed: str, name: str) -> str:
-        g = self.g
-        gate, value = g.split("Split", 2, self._linear(normed, f"{name}.up"), axis=2, num_outputs=2)
-        return self._linear(g.op("Mul", g.op("Gelu", gate), value), f"{name}.down")
-
-    def _add_norm(self, x: str, branch: str, name: str) -> tuple[str, str]:
-        """Normalised sum, and the sum."""
-        g = self.g
-        scale, shift = self._weight(f"{name}.weight"), self._weight(f"{name}.bias")
-        index = self._sums = self._sums + 1
-        outputs = (f"normed_{index}", "", "", f"sum_{index}")
-        g.split(
-            "SkipLayerNormalization", 4, x, branch, scale, shift, outputs=outputs, domain=MICROSOFT, epsilon=EPSILON
-        )
-        return outputs[0], outputs[3]
+    def _write(self, name: str, update: str, at: _Pass) -> str:
+        written = f"{name}_after_{at.step}"
+        self.g.op("TensorScatter", self.cache[name], update, at.slot, axis=1, outputs=(written,))
+        self.cache[name] = written
+        return written
 
     def _choose(self, hidden: str) -> str:
         """(1,): the bin with the highest logit; only the head's rows of bins are stored."""

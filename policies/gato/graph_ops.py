@@ -13,14 +13,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-MICROSOFT = "com.microsoft"  # ONNX Runtime's own operators
 OPSET = 24  # the first with TensorScatter and Attention on a cache that is written in place
 IR_VERSION = 11  # of opset 24's time
 
 TYPES = {
     "bool": TensorProto.BOOL,
     "float32": TensorProto.FLOAT,
-    "int32": TensorProto.INT32,
     "int64": TensorProto.INT64,
     "uint8": TensorProto.UINT8,
 }
@@ -78,8 +76,7 @@ class GraphBuilder:
         graph = helper.make_graph(
             self._nodes, name, self._inputs, self._outputs, list(self._initializers.values()), doc_string=description
         )
-        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
-        model = helper.make_model(graph, opset_imports=opsets, producer_name="gato-arm")
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="gato-arm")
         model.ir_version = IR_VERSION
         onnx.checker.check_model(model)
         return model
