@@ -162,13 +162,13 @@ def train(
     ] = None,
     iterations: Annotated[int, typer.Option(min=1, help="How long, with --dataset.")] = 20_000,
     init: Annotated[
-        Path | None, typer.Option(help="Go on from this checkpoint, with --dataset.", exists=True, dir_okay=False)
+        Path | None, typer.Option(help="Begin with this checkpoint's weights.", exists=True, dir_okay=False)
     ] = None,
     seconds: Annotated[float, typer.Option(min=1.0, help="How long, in simulation.")] = 600.0,
-    demonstrate: Annotated[float, typer.Option(min=0.0, help="Seconds in which only the expert drives.")] = 80.0,
-    size: Annotated[str, typer.Option(help="Size of the network, by name.")] = "10M",
+    demonstrate: Annotated[float, typer.Option(min=0.0, help="Seconds in which only the expert drives.")] = 55.0,
+    size: Annotated[str, typer.Option(help="Size of the network, by name.")] = "9M",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    batch: Annotated[int, typer.Option(min=1, help="Sequences in a batch.")] = 128,
+    batch: Annotated[int, typer.Option(min=1, help="Sequences in a batch.")] = 256,
     workers: Workers = None,
     worlds: Annotated[int, typer.Option(min=1, help="Simulated worlds for each worker.")] = 8,
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the network with torch.compile.")] = False,
@@ -182,8 +182,6 @@ def train(
     from runtime.imitate import imitate
     from runtime.learn import learn
 
-    if init is not None and dataset is None:
-        raise typer.BadParameter("goes with --dataset only", param_hint="--init")
     if size not in SIZES:
         raise typer.BadParameter(f"{size!r} is not one of {', '.join(SIZES)}", param_hint="--size")
     if device not in ("auto", "cpu") and not (device.startswith("cuda") and torch.cuda.is_available()):
@@ -221,6 +219,7 @@ def train(
             device=device,
             batch=batch,
             compiled=compiled,
+            init=init,
             report=report,
         )
     _say(console, f"checkpoint {out / 'checkpoint.pt'}")
@@ -232,11 +231,15 @@ def export(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of gato-arm train.", exists=True, dir_okay=False)],
     out: Annotated[Path, typer.Argument(help="The artifact's folder, made anew.", file_okay=False)],
     seed: Annotated[int, typer.Option(min=0, help="The episode over which both are compared.")] = 0,
+    evaluation: Annotated[
+        Path | None, typer.Option(help="Report of gato-arm eval --json, for the card.", exists=True, dir_okay=False)
+    ] = None,
 ) -> int:
     """Turn a checkpoint into an artifact: one ONNX graph and its card; refused unless both decode the same tokens."""
+    from runtime.export import evaluated
     from runtime.export import export as write
 
-    write(checkpoint, out, seed=seed)
+    write(checkpoint, out, seed=seed, evaluation=evaluated(evaluation) if evaluation else None)
     _say(_console(), f"artifact   {out}")
     return 0
 

@@ -5,6 +5,7 @@ Imports torch only when called.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from sim.tasks import TASKS
 if TYPE_CHECKING:
     from policies.artifact import Artifact
 
+CARD_FIGURES = ("episodes", "successes", "success_rate", "success_interval_95", "seed", "mean_steps")
 TRIALS = 2  # episodes, each of 50 to 100 control steps
 DESCRIPTION = (
     "Stacks coloured blocks with an SO-101 arm, from two cameras, joint angles and an instruction. "
@@ -73,3 +75,14 @@ def export(
         run_lockstep(ExpertPolicy, task_of(index), index, subscribers=[observations])
         trials.append(Trial(task_of(index), observations.seen))
     return write(checkpoint, out, body, trials, created=created or datetime.now(UTC), evaluation=evaluation)
+
+
+def evaluated(report: Path) -> dict[str, Any]:
+    """What a card says of a `gato-arm eval --json` report. Raises `ArtifactError` for another file."""
+    from policies.artifact import ArtifactError
+
+    try:
+        content = json.loads(report.read_text(encoding="utf-8"))
+        return {name: content[name] for name in CARD_FIGURES}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{report}: not a report of gato-arm eval --json: {error!r}") from error

@@ -31,7 +31,7 @@ def imitate(
     iterations: int,
     *,
     init: Path | None = None,
-    size: str = "10M",
+    size: str = "9M",
     device: str = "auto",
     batch: int = 128,
     compiled: bool = False,

@@ -47,18 +47,20 @@ def learn(
     *,
     seconds: float,
     demonstrate: float,
-    size: str = "10M",
+    size: str = "9M",
     workers: int = 2,
     worlds: int = 8,
     seed: int = 0,
     device: str = "auto",
     batch: int = 256,
     compiled: bool = False,
+    init: Path | None = None,
     report: Callable[[dict[str, float]], None] = lambda measures: None,
 ) -> dict[str, Any]:
     """Train for `seconds`, write `out`/checkpoint.pt and `out`/training.jsonl, return what the card should say.
 
-    `workers` processes simulate `worlds` worlds each. Two runs differ in the order of floating-point sums and in how
+    The network begins with the weights of the checkpoint `init` where it has them; fewer layers than there are its
+    first ones, which is where words find what they name. `workers` processes simulate `worlds` worlds each. Two runs differ in the order of floating-point sums and in how
     much simulation fits in a second; `seed` fixes everything else.
     """
     import torch
@@ -68,7 +70,7 @@ def learn(
     from policies.gato.data import Replay
     from policies.gato.model import Gato
     from policies.gato.text import Text
-    from policies.gato.train import TrainConfig, Trainer, save_checkpoint
+    from policies.gato.train import TrainConfig, Trainer, begin_from, save_checkpoint
 
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
@@ -77,6 +79,8 @@ def learn(
     text = Text()
     config = TrainConfig(batch=batch)
     model = Gato(SIZES[size], SEQUENCE, text.vocab_size).to(chosen)
+    if init is not None:
+        begin_from(model, init)
     trainer = Trainer(model, config, compiled=compiled)
     streams = workers * worlds
     capacity = int(seconds * 25) + 200
@@ -99,6 +103,7 @@ def learn(
         return {
             "method": "behaviour cloning and DAgger in simulation",
             "size": size,
+            "began_from": "nothing" if init is None else init.name,
             "seed": seed,
             "seconds": round(measures.get("seconds", 0)),
             "demonstrated_seconds": demonstrate,

@@ -31,6 +31,7 @@ from runtime.stage import Stage, StageFault, real_time_stage
 OK, FAULTED, INTERRUPTED = 0, 3, 130  # exit codes
 PICTURE = "episodes.png"
 REPORT = "report.json"
+TRACE = "servo_goals.csv"  # of an emulated arm: every goal that reached its servos
 WARM_UPS = 3  # runs of the graph before the first tick: the first ones allocate
 
 
@@ -119,6 +120,7 @@ def _run(options: RunOptions, console: Console, interactive: bool) -> int:
                 seed=options.seed,
                 ask=progress.ask if interactive else None,
                 say=progress.say,
+                trace=options.folder / TRACE,
             ) as stage:
                 _play(options, stage, played, progress, last, recorder)
     extra = {"robot": config.name, "recording": str(recorder.path), "recorder_dropped": recorder.dropped}

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -226,18 +227,20 @@ def real_time_stage(
     seed: int,
     ask: Callable[[str], bool] | None,
     say: Callable[[str], None],
+    trace: Path | None = None,
 ) -> Iterator[RealTimeStage]:
     """A real or emulated robot, put together for `with` and taken apart after it.
 
     Whatever happens inside, the arm decelerates, holds and is released before the cameras and the emulator go.
-    `ask` puts a yes-or-no question to the operator (None: nobody is there), `say` tells a line. Raises `ArmError`,
-    `CameraError`, `ConfigError` and `EmulatorError` when something cannot be opened.
+    `ask` puts a yes-or-no question to the operator (None: nobody is there), `say` tells a line; an emulated arm
+    writes what its servos are told to `trace`. Raises `ArmError`, `CameraError`, `ConfigError` and `EmulatorError` when
+    something cannot be opened.
     """
     clock = MonotonicClock()
     with ExitStack() as stack:
         scene: Scene
         if config.emulated:
-            emulator = stack.enter_context(EmulatorProcess(seed=seed, image_size=_image_size(config)))
+            emulator = stack.enter_context(EmulatorProcess(seed=seed, image_size=_image_size(config), trace=trace))
             sources = {name: emulator.camera_url(name) for name in config.cameras}
             config = config.with_devices(str(emulator.port), sources)
             scene = EmulatedScene(emulator)

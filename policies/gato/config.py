@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class ModelConfig:
     """Sizes of the transformer. `feedforward` is the width of each half of the GEGLU."""
 
-    layers: int = 6
+    layers: int = 4
     heads: int = 6
     head_width: int = 64
     feedforward: int = 1024
@@ -25,7 +25,8 @@ class ModelConfig:
 
 # Reed et al. 2022, table 5; the split GEGLU is counted there as one feed-forward width.
 SIZES = {
-    "10M": ModelConfig(),
+    "9M": ModelConfig(),
+    "13M": ModelConfig(layers=6),
     "tiny": ModelConfig(layers=2, heads=2, head_width=32, feedforward=128, patch_channels=32),
     "79M": ModelConfig(layers=8, heads=24, head_width=32, feedforward=3072, stochastic_depth=0.1),
     "364M": ModelConfig(layers=12, heads=12, head_width=128, feedforward=6144, stochastic_depth=0.1),

@@ -1,0 +1,96 @@
+"""Export: what comes out is complete and proven, and nothing comes out otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from policies.artifact import ArtifactError, load_artifact
+from policies.gato import export as module
+from policies.gato.export import export
+from policies.gato.text import MODEL
+from policies.gato.train import save_checkpoint
+from policies.onnx_policy import codec_of, sequence_of
+from tests.policies.gato.tiny import BODY, CODEC, CREATED, SPEC, TASKS, exported, network, trials
+
+
+def test_the_card_says_what_the_network_is(tmp_path: Path) -> None:
+    artifact = exported(tmp_path)
+    card = load_artifact(tmp_path / "tiny").card
+    assert artifact.card == card
+    assert sequence_of(card) == SPEC
+    codec = codec_of(card)
+    assert list(codec.tensors) == list(CODEC.tensors) and codec.delta.tolist() == CODEC.delta.tolist()
+    assert codec.action.low.tolist() == CODEC.action.low.tolist()
+    assert (card.name, card.rate, card.created) == ("tiny", 20.0, "2026-01-01T00:00:00+00:00")
+    assert card.parameters == sum(parameter.numel() for parameter in network().parameters())
+    assert card.tasks == list(TASKS) and card.training == {"seed": 0}
+    assert card.evaluation["tokens_equal_to_torch"] == 60 * SPEC.actions
+    assert sorted(card.files) == ["policy.onnx", MODEL.name]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "tiny"]
+
+
+def test_an_artifact_is_replaced_and_an_empty_folder_filled(tmp_path: Path) -> None:
+    (tmp_path / "tiny").mkdir()
+    first = exported(tmp_path).card.files
+    second = exported(tmp_path, network(seed=1)).card.files
+    assert first["policy.onnx"] != second["policy.onnx"]
+    assert load_artifact(tmp_path / "tiny").card.files == second
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "tiny"]
+
+
+def test_what_is_no_artifact_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "thesis.tex").write_text("years of work")
+    with pytest.raises(ArtifactError, match="exists and is no artifact"):
+        exported(tmp_path)
+    assert (tmp_path / "tiny" / "thesis.tex").read_text() == "years of work"
+
+
+def spoilt(weights: Mapping[str, Any], *arguments: Any) -> onnx.ModelProto:
+    """The graph of another network: one position of the decoder's is wrong."""
+    wrong = np.array(weights["local_positions.weight"])
+    wrong[SPEC.observation] *= -1
+    return BUILD({**weights, "local_positions.weight": wrong}, *arguments)
+
+
+BUILD = module.build_graph
+
+
+def test_other_tokens_are_never_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = exported(tmp_path).card
+    monkeypatch.setattr(module, "build_graph", spoilt)
+    with pytest.raises(ArtifactError, match=r"step 0: the graph decodes \[.*\], the network \[.*\]; nothing is exp"):
+        exported(tmp_path, network(seed=1))
+    assert load_artifact(tmp_path / "tiny").card == before
+    (tmp_path / "fresh").mkdir()
+    with pytest.raises(ArtifactError):
+        exported(tmp_path / "fresh")
+    assert [path.name for path in (tmp_path / "fresh").iterdir()] == ["checkpoint.pt"]
+
+
+def test_a_proof_needs_an_episode(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"58 control steps .* a proof needs 60"):
+        exported(tmp_path, tried=trials(58))
+    assert not (tmp_path / "tiny").exists()
+
+
+def test_what_is_no_checkpoint_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(b"not a zip")
+    with pytest.raises(ArtifactError, match=r"checkpoint\.pt: no checkpoint") as raised:
+        export(path, tmp_path / "tiny", BODY, trials(), created=CREATED)
+    assert "\n" not in str(raised.value)
+
+
+def test_weights_that_fp16_cannot_hold_are_refused(tmp_path: Path) -> None:
+    model = network()
+    model.norm.weight[3] = 1e6
+    save_checkpoint(tmp_path / "checkpoint.pt", model, {})
+    with pytest.raises(ArtifactError, match=r"norm\.weight has weights that are not finite"):
+        export(tmp_path / "checkpoint.pt", tmp_path / "tiny", BODY, trials(), created=CREATED)
