@@ -59,9 +59,10 @@ def learn(
 ) -> dict[str, Any]:
     """Train for `seconds`, write `out`/checkpoint.pt and `out`/training.jsonl, return what the card should say.
 
-    The network begins with the weights of the checkpoint `init` where it has them; fewer layers than there are its
-    first ones, which is where words find what they name. `workers` processes simulate `worlds` worlds each. Two runs differ in the order of floating-point sums and in how
-    much simulation fits in a second; `seed` fixes everything else.
+    The network begins with the weights of the checkpoint `init` where it has them; of more layers than it has itself it
+    takes the first ones, which is where words find what they name. `workers` processes simulate `worlds` worlds each.
+    Two runs differ in the order of floating-point sums and in how much simulation fits in a second; `seed` fixes
+    everything else.
     """
     import torch
 

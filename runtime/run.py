@@ -45,7 +45,7 @@ class RunOptions:
     episodes: int = 6
     seed: int = 0
     policy: str | None = None  # default: the one that is shipped
-    threads: int | None = None  # default: two at most, and one core left to the servo loop
+    threads: int | None = None  # default: two; the servo loop's priority is above theirs
     json: Path | None = None
 
 
@@ -234,7 +234,7 @@ def _open_policy(options: RunOptions, config: RobotConfig) -> Policy | None:
     check_robot(artifact.card, config)
     from policies.onnx_policy import OnnxPolicy
 
-    return OnnxPolicy(artifact, threads=options.threads or min(2, max(1, (os.cpu_count() or 2) - 1)))
+    return OnnxPolicy(artifact, threads=options.threads or min(2, os.cpu_count() or 2))
 
 
 def warm_up(policy: Policy, config: RobotConfig, task: str) -> None:

@@ -18,11 +18,10 @@ from typing import Any
 from drivers.arm import Arm, ArmError, ReleaseReport
 from drivers.config import ConfigError
 from runtime.clock import SECOND, MonotonicClock, Pacer
+from runtime.priority import SERVO, prefer_real_time
 from runtime.servo import ServoLoop, ServoSettings
 from runtime.shared_block import SharedBlock
 from runtime.supervisor import RefusedError, State
-
-FIFO_PRIORITY = 50  # as ros2_control's controller manager asks for
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +83,8 @@ def _prefer_real_time() -> tuple[str, ...]:
     gc.collect()
     gc.freeze()
     gc.disable()  # the loop makes no reference cycles; a collection would be a stall
-    if not hasattr(os, "sched_setscheduler"):
-        return ("real-time scheduling is not available on this system: expect some jitter",)
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(FIFO_PRIORITY))
-    except PermissionError:
-        return ("real-time scheduling was refused: expect some jitter, or allow it with `ulimit -r 50`",)
-    return ()
+    refused = prefer_real_time(SERVO)
+    return () if refused is None else (refused,)
 
 
 class _Child:

@@ -25,6 +25,7 @@ from drivers.robot import open_arm, open_camera
 from policies.policy import Policy
 from runtime.clock import MILLISECOND, SECOND, Clock, MonotonicClock, Pacer
 from runtime.loop import FAULT, TIME_LIMIT, ControlLoop, EpisodeResult, Servo, Subscriber
+from runtime.priority import no_collections
 from runtime.report import SUCCESS, UNJUDGED
 from runtime.servo import Target
 from runtime.servo_process import ServoProcess
@@ -168,7 +169,8 @@ class RealTimeStage:
         if self._home is not None:
             go_to(self._servo, self._home, self._clock, self._period)
         await_frames(self._cameras, self._scene.arrange(task, seed), self._clock)
-        result = self._loop.run_episode(task, self._scene.limit, self._scene.outcome)
+        with no_collections():
+            result = self._loop.run_episode(task, self._scene.limit, self._scene.outcome)
         return replace(result, outcome=self._scene.verdict(result)) if result.outcome == TIME_LIMIT else result
 
     def counters(self) -> dict[str, int]:

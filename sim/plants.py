@@ -22,8 +22,7 @@ class Joints(Protocol):
     def set_torque(self, enabled: NDArray[np.bool_]) -> None: ...
     def step(self, substeps: int = 1) -> None: ...
     def joint_positions(self) -> Array: ...
-    def joint_velocities(self) -> Array: ...
-    def joint_loads(self) -> Array: ...
+    def joint_states(self) -> tuple[Array, Array, Array]: ...
 
 
 class WorldPlant:
@@ -59,9 +58,9 @@ class WorldPlant:
 
     def sense(self, servo: int) -> Sensed:
         if self._sensed is None:
-            positions = np.rint(self._world.joint_positions() * COUNTS_PER_RADIAN).astype(int) + CENTRE
-            velocities = np.rint(self._world.joint_velocities() * COUNTS_PER_RADIAN).astype(int)
-            loads = self._world.joint_loads()
+            angles, speeds, loads = self._world.joint_states()
+            positions = np.rint(angles * COUNTS_PER_RADIAN).astype(int) + CENTRE
+            velocities = np.rint(speeds * COUNTS_PER_RADIAN).astype(int)
             self._sensed = [
                 Sensed(int(p), int(v), float(load)) for p, v, load in zip(positions, velocities, loads, strict=True)
             ]

@@ -136,8 +136,9 @@ class World:
 
     def set_torque(self, enabled: NDArray[np.bool_]) -> None:
         """Switch each joint's torque; switching on keeps the last goal."""
-        self._torque[:] = enabled
-        self._apply_motors()
+        if (self._torque != enabled).any():
+            self._torque[:] = enabled
+            self._apply_motors()
 
     def _apply_motors(self) -> None:
         p, arm = self._p, self.arm

@@ -71,7 +71,7 @@ def fails(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         (("run", "--task", "make tea"), "is not understood"),
         (("run", "--policy", "nowhere"), "no policy 'nowhere'"),
         (("eval", "--policy", "nowhere"), "no policy 'nowhere'"),
-        (("train", "x", "--size", "9M"), "'9M' is not one of 10M"),
+        (("train", "x", "--size", "2M"), "'2M' is not one of 9M"),
         (("train", "x", "--device", "abacus"), "there is no 'abacus' here"),
         (("export", "nothing.pt", "x"), "nothing.pt"),
         (("collect", "x", "--driver", "nowhere"), "no policy 'nowhere'"),
