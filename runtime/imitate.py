@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from policies.policy import PolicyError
 from runtime.collect import BLOCK_POSITIONS
-from runtime.learn import stacking_scene
+from runtime.learn import prepared, stacking_scene
 from runtime.so101_policy import CODEC, RATE, SEQUENCE
 from sim.tasks import TASKS
 
@@ -43,16 +43,13 @@ def imitate(
     The network is that of the checkpoint `init`, or a new one of `size`. Returns what the card should say. Raises
     `DatasetError` for a dataset that this policy cannot learn from and `PolicyError` for a checkpoint of another one.
     """
-    import torch
 
     from policies.dataset import Dataset
     from policies.gato.imitate import imitate as learn_from
     from policies.gato.text import Text
     from policies.gato.train import TrainConfig
 
-    torch.manual_seed(seed)
-    torch.set_float32_matmul_precision("high")
-    chosen = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu"))
+    chosen = prepared(device, seed)
     text = Text()
     scene = _scene(Dataset(dataset), text)
     return learn_from(

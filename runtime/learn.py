@@ -16,6 +16,8 @@ from runtime.so101_policy import CHANNEL_ORDERS, MIRRORED_JOINTS, ROLES, SEQUENC
 from sim.tasks import TASKS, Task
 
 if TYPE_CHECKING:
+    import torch
+
     from policies.gato.data import Scene
     from policies.gato.text import Text
 
@@ -40,6 +42,15 @@ def stacking_scene(text: Text) -> Scene:
         channel_orders=CHANNEL_ORDERS,
         colour_tasks=colour_tasks(),
     )
+
+
+def prepared(device: str, seed: int) -> torch.device:
+    """The device to train on ("auto": a GPU where there is one), with torch seeded and fast matrix products allowed."""
+    import torch
+
+    torch.manual_seed(seed)
+    torch.set_float32_matmul_precision("high")
+    return torch.device("cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu"))
 
 
 def learn(
@@ -74,9 +85,7 @@ def learn(
     from policies.gato.train import TrainConfig, Trainer, begin_from, save_checkpoint
 
     out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(seed)
-    torch.set_float32_matmul_precision("high")
-    chosen = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu"))
+    chosen = prepared(device, seed)
     text = Text()
     config = TrainConfig(batch=batch)
     model = Gato(SIZES[size], SEQUENCE, text.vocab_size).to(chosen)

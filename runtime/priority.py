@@ -28,7 +28,7 @@ def prefer_real_time(priority: int) -> str | None:
 
 @contextmanager
 def no_collections() -> Iterator[None]:
-    """Collect garbage now and then not while the block runs: a collection in the middle of a tick is a stall."""
+    """Collect garbage now, and not again while the block runs: a collection in the middle of a tick is a stall."""
     gc.collect()
     gc.disable()
     try:

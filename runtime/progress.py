@@ -16,7 +16,22 @@ if TYPE_CHECKING:
 STEPS_BETWEEN_UPDATES = 5
 
 
-class Counting:
+class _Shown:
+    """Has a `_bar` that is drawn inside `with`."""
+
+    _bar: Progress
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+
+class Counting(_Shown):
     """A bar over many quick episodes, with the successes so far; a line every tenth of them without a terminal."""
 
     def __init__(self, console: Console, what: str, total: int) -> None:
@@ -33,15 +48,6 @@ class Counting:
         )
         self._task = self._bar.add_task(what, total=total, note="")
 
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
-
     def add(self, outcome: EpisodeOutcome) -> None:
         """Count one episode."""
         self._done += 1
@@ -53,7 +59,7 @@ class Counting:
             self._console.print(f"{self._what}: {self._done}/{self._total}, {note}", highlight=False)
 
 
-class Episodes:
+class Episodes(_Shown):
     """One line for each slow episode, and a bar while it runs on a terminal. A subscriber of the control loop: the
     terminal is drawn by rich's own thread, a step sets a number now and then."""
 
@@ -69,15 +75,6 @@ class Episodes:
             transient=True,
         )
         self._task = self._bar.add_task("", total=None, note="", visible=False)
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
 
     def head(self, index: int, task: str) -> str:
         """ "3/6 stack …" of episode `index`, counted from 0."""

@@ -10,11 +10,13 @@ from __future__ import annotations
 import multiprocessing
 from dataclasses import dataclass, fields
 from multiprocessing.connection import Connection, wait
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drivers.arm import Array
+from policies.gato.config import THING
 from policies.gato.sequence import PADDING
 from runtime.clock import MILLISECOND, SimulatedClock
 from runtime.servo import ServoLoop, Target
@@ -26,7 +28,6 @@ from sim.tasks import TASKS, Judge
 from sim.world import COLOURS, HOME, World
 
 SERVO_TICKS = 5  # a control step
-THING = 5  # as in policies/gato/data.py, which needs torch
 NO_WORDS = np.full(SEQUENCE.words, PADDING)  # a state is of no task; the learner puts the words in
 LIMIT = 120  # control steps: a lost episode soon gives way to a new scene
 BURST = 0.015  # chance a step that a burst of random motion begins
@@ -37,14 +38,13 @@ CLEAN = 0.25  # share of policy-driven episodes that start at home and are not d
 class Arrays:
     """What all worlds tell at one control step, S streams; views of shared memory."""
 
-    fixed: NDArray[np.uint8]  # (S, 64, 64, 3)
-    wrist: NDArray[np.uint8]  # (S, 64, 64, 3)
+    images: NDArray[np.uint8]  # (cameras, S, 64, 64, 3)
     ids: NDArray[np.int64]  # (S, block_ids)
     labels: NDArray[np.int64]  # (S, tasks, actions) bins, what the demonstrator would do for each task
     task: NDArray[np.int64]  # (S,)
     episode: NDArray[np.int64]  # (S,)
     first: NDArray[np.bool_]  # (S,)
-    truth: NDArray[np.float64]  # (S, blocks, THING) as in policies/gato/data.py
+    truth: NDArray[np.float64]  # (S, blocks, THING) as in policies/gato/config.py
     pixels: NDArray[np.float64]  # (S, cameras, blocks, 2) where they are in the images, [u, v] in [0, 1]
     finished: NDArray[np.int64]  # (S,) 0: no; 1: success; 2: failure, of the episode before this step
     clean: NDArray[np.bool_]  # (S,) that episode was the policy's own, undisturbed
@@ -53,10 +53,8 @@ class Arrays:
 
     @classmethod
     def shapes(cls, streams: int) -> dict[str, tuple[tuple[int, ...], type]]:
-        image = ((streams, IMAGE, IMAGE, 3), np.uint8)
         return {
-            "fixed": image,
-            "wrist": image,
+            "images": ((len(CAMERAS), streams, IMAGE, IMAGE, 3), np.uint8),
             "ids": ((streams, SEQUENCE.block_ids), np.int64),
             "labels": ((streams, len(TASKS), SEQUENCE.actions), np.int64),
             "task": ((streams,), np.int64),
@@ -71,10 +69,10 @@ class Arrays:
         }
 
 
-def _views(buffers: dict[str, object], streams: int) -> Arrays:
+def _views(buffers: dict[str, Any], streams: int) -> Arrays:
     shapes = Arrays.shapes(streams)
-    views = {
-        name: np.frombuffer(buffers[name], dtype=shapes[name][1]).reshape(shapes[name][0])  # type: ignore[call-overload]
+    views: dict[str, NDArray[Any]] = {
+        name: np.frombuffer(buffers[name], dtype=shapes[name][1]).reshape(shapes[name][0])
         for name in (field.name for field in fields(Arrays))
     }
     return Arrays(**views)
@@ -86,7 +84,7 @@ class Rollouts:
     def __init__(self, workers: int, worlds: int, seed: int) -> None:
         context = multiprocessing.get_context("spawn")
         self.streams = workers * worlds
-        buffers: dict[str, object] = {
+        buffers: dict[str, Any] = {
             name: context.RawArray("b", int(np.prod(shape)) * np.dtype(kind).itemsize)
             for name, (shape, kind) in Arrays.shapes(self.streams).items()
         }
@@ -145,7 +143,7 @@ class Rollouts:
         self.close()
 
 
-def _work(pipe: Connection, buffers: dict[str, object], streams: int, start: int, worlds: int, seed: int) -> None:
+def _work(pipe: Connection, buffers: dict[str, Any], streams: int, start: int, worlds: int, seed: int) -> None:
     arrays = _views(buffers, streams)
     rollouts = [Rollout(np.random.default_rng([seed, start + i]), arrays, start + i) for i in range(worlds)]
     try:
@@ -199,8 +197,6 @@ class Rollout:
             arrays.finished[i] = 1 if self._judge.outcome == "success" else 2
             arrays.clean[i] = self._clean
             self._reset()
-        arrays.fixed[i] = world.render("fixed")
-        arrays.wrist[i] = world.render("wrist")
         sensed = {"joint_positions": self._loop.state().positions, "joint_targets": self._targets}
         SEQUENCE.write_block(arrays.ids[i], self._executed, NO_WORDS, CODEC.sense(sensed))
         wanted = [expert.act(self._targets) for expert in self._experts]
@@ -212,6 +208,7 @@ class Rollout:
         yaws = 4 * np.array([yaw_of(orientation) for _, orientation in poses])
         arrays.truth[i] = np.column_stack([points, 0.2 * np.cos(yaws), 0.2 * np.sin(yaws)])
         for camera, name in enumerate(CAMERAS):
+            arrays.images[camera, i] = world.render(name)
             arrays.pixels[i, camera] = _project(points, *world.camera_matrices(name))
 
     def act(self) -> None:

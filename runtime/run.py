@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-import numpy as np
 from rich.console import Console
 
 from drivers.config import ConfigError, RobotConfig, load_robot
 from policies.artifact import PRETRAINED, check_robot, find_artifact, load_artifact
-from policies.policy import Observation, Policy, PolicyError
+from policies.policy import Policy, PolicyError
 from runtime.clock import SimulatedClock
 from runtime.evaluate import EXPERT
 from runtime.lockstep import ExpertPolicy, LastFrames, run_lockstep, task_of
@@ -32,7 +31,6 @@ OK, FAULTED, INTERRUPTED = 0, 3, 130  # exit codes
 PICTURE = "episodes.png"
 REPORT = "report.json"
 TRACE = "servo_goals.csv"  # of an emulated arm: every goal that reached its servos
-WARM_UPS = 3  # runs of the graph before the first tick: the first ones allocate
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ def _run(options: RunOptions, console: Console, interactive: bool) -> int:
         if policy is None or simulated:
             _play(options, SimulatedStage(policy, config, subscribers), played, progress, last, recorder)
         else:
-            warm_up(policy, config, first)
+            policy.reset(first)  # a task that it does not know is refused before anything starts
             with real_time_stage(
                 config,
                 policy,
@@ -234,14 +232,6 @@ def _open_policy(options: RunOptions, config: RobotConfig) -> Policy | None:
     check_robot(artifact.card, config)
     from policies.onnx_policy import OnnxPolicy
 
-    return OnnxPolicy(artifact, threads=options.threads or min(2, os.cpu_count() or 2))
-
-
-def warm_up(policy: Policy, config: RobotConfig, task: str) -> None:
-    """Run the policy on grey pictures and an arm in mid-range, so that the first tick is like the rest."""
-    spec = config.arm.spec()
-    images = {name: np.full((*camera.size, 3), 128, dtype=np.uint8) for name, camera in config.cameras.items()}
-    middle = (spec.position_min + spec.position_max) / 2
-    policy.reset(task)
-    for _ in range(WARM_UPS):
-        policy.act(Observation(0, images, {"joint_positions": middle, "joint_targets": middle}))
+    policy = OnnxPolicy(artifact, threads=options.threads or min(2, os.cpu_count() or 2))
+    policy.warm_up()
+    return policy

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from policies.gato.data import Replay
 from policies.gato.model import Gato
+from policies.gato.sequence import FILLER
 from policies.gato.train import TrainConfig, Trainer
 
 
@@ -130,7 +131,7 @@ def dagger(
                 recent.append(bool(success))
             begun[stream] = at
         replay.append(
-            [arrays.fixed, arrays.wrist],
+            list(arrays.images),
             arrays.ids,
             arrays.labels,
             arrays.task,
@@ -142,7 +143,7 @@ def dagger(
         driving = elapsed >= demonstrate
         if driving and replay.size % 20 == 0:
             trainer.load_average(driver.model)
-        actions = driver.step() if driving else np.full(arrays.actions.shape, 32512, dtype=np.int64)
+        actions = driver.step() if driving else np.full(arrays.actions.shape, FILLER, dtype=np.int64)
         worlds.act(actions, share if driving else 0.0)
         if replay.size < 4 * config.length:
             continue

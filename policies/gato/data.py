@@ -18,12 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from policies.gato.config import THING
 from policies.gato.sequence import PERIOD, SequenceSpec, visible_blocks
 from policies.gato.tokens import BINS, CONTINUOUS_START
 
-# What the simulator knows of one thing: where it is (3,), m, and how it is turned, as 0.2 cos and 0.2 sin of four times
-# its yaw, since a block looks the same after a quarter turn.
-THING = 5
 RELABEL = 0.5  # share of sequences that learn another task than the one their episode was about
 
 

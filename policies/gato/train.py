@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from policies.gato.config import ModelConfig
-from policies.gato.data import THING, Batch
+from policies.gato.config import THING, ModelConfig
+from policies.gato.data import Batch
 from policies.gato.model import Gato
 from policies.gato.sequence import SequenceSpec
 from policies.gato.tokens import BINS, CONTINUOUS_START

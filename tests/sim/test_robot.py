@@ -18,13 +18,6 @@ from tests.drivers.camera_conformance import CameraConformance
 Advance = Callable[[float], None]
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[World]:
-    world = World()
-    yield world
-    world.close()
-
-
 @pytest.fixture
 def world(shared: World) -> World:
     shared.reset(np.random.default_rng(3), arm_pose=np.array([0.1, -0.55, 0.35, 1.2, 0.2, 1.0]))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
@@ -14,13 +12,6 @@ from sim.world import BLOCK, COLOURS, World
 
 TASK = TASKS[0]
 SPOTS = {"red": (0.17, 0.09), "green": (0.17, -0.09), "blue": (0.2, 0.0)}
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[World]:
-    world = World()
-    yield world
-    world.close()
 
 
 @pytest.fixture

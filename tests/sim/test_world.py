@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from itertools import permutations
 
 import numpy as np
@@ -17,13 +16,6 @@ from sim.tasks import TASKS, Judge
 from sim.world import BEARING, BLOCK, COLOURS, HOME, RADIUS, SPACING, World, sample_layout
 
 CAMERAS = ("fixed", "wrist")
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[World]:
-    world = World()
-    yield world
-    world.close()
 
 
 @pytest.fixture
