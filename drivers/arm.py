@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+JERK_TIME = 0.02  # s to full acceleration where nothing else is said: two servo ticks
+
 
 class ArmError(Exception):
     """The arm cannot do what was asked; the message says what, where and what to do."""
@@ -38,10 +40,13 @@ class ArmSpec:
     position_max: Array  # rad
     velocity_max: Array  # rad/s
     acceleration_max: Array  # rad/s^2
+    jerk_max: Array = field(default_factory=lambda: frozen([]))  # rad/s^3; empty: from `acceleration_max`, `JERK_TIME`
 
     def __post_init__(self) -> None:
         n = len(self.joint_names)
-        for name in ("position_min", "position_max", "velocity_max", "acceleration_max"):
+        if not np.size(self.jerk_max):
+            object.__setattr__(self, "jerk_max", frozen(self.acceleration_max) / JERK_TIME)
+        for name in ("position_min", "position_max", "velocity_max", "acceleration_max", "jerk_max"):
             array = frozen(getattr(self, name))
             if array.shape != (n,):
                 raise ValueError(f"{name} has shape {array.shape}, {n} joints {self.joint_names} need ({n},)")
@@ -105,7 +110,14 @@ class Arm(Protocol):
     def counters(self) -> BusCounters: ...
 
     def connect(self) -> None:
-        """Open the bus and find every joint. Torque stays as it is. Raises `ArmError`."""
+        """Open the bus and find every joint. Torque stays as it is. Raises `ArmError`.
+
+        After the port was lost it may be called again: the port is looked for anew, under any name that its adapter's
+        USB serial number has now.
+        """
+
+    def energised(self) -> tuple[str, ...]:
+        """The joints whose torque is on, read from the servos. Raises `ArmError`."""
 
     def read(self) -> JointState:
         """One reading of all joints. Raises `ArmError` when bounded retries are used up; the bus stays usable."""

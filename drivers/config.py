@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, Strict, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from drivers.arm import ArmSpec, Array, frozen
+from drivers.arm import JERK_TIME, ArmSpec, Array, frozen
 
 
 class ConfigError(Exception):
@@ -36,8 +36,11 @@ class JointConfig(_Model):
     maximum: float
     velocity_max: PositiveFloat
     acceleration_max: PositiveFloat
+    jerk_max: PositiveFloat | None = None  # rad/s^3; None: full acceleration is reached in 20 ms
     zero: int = 2048  # servo position at angle 0, counts
     direction: Literal[-1, 1] = 1  # -1 where the servo counts up while the angle goes down
+    servo: str | None = None  # model, as in "xl330-m288"; None: the driver's usual one
+    shadow: int | None = Field(default=None, ge=0, le=252)  # id of a second servo on the same joint, which follows
 
     @model_validator(mode="after")
     def _limits_in_order(self) -> Self:
@@ -54,20 +57,24 @@ class ArmConfig(_Model):
     baudrate: PositiveInt = 1_000_000
     deadline: float = Field(default=0.004, gt=0, le=1)  # s, for one try of one transaction
     retries: int = Field(default=1, ge=0, le=5)  # further tries of a transaction
+    usb_serial: str | None = None  # of the adapter: found again under any port name; wins over `port`
+    urdf: str | None = None  # its geometry: a file beside the YAML, or one of robots/urdf
     joints: list[JointConfig] = Field(min_length=1)
     home: list[float] | None = None  # rad, for each joint: where an episode begins; None: wherever the arm is
+    rest: list[float] | None = None  # rad: a pose that the arm keeps without torque; None: it has none
 
     @model_validator(mode="after")
-    def _home_within_limits(self) -> Self:
-        if self.home is None:
-            return self
-        if len(self.home) != len(self.joints):
-            raise ValueError(f"home has {len(self.home)} angles, the arm has {len(self.joints)} joints")
-        for joint, angle in zip(self.joints, self.home, strict=True):
-            if not joint.minimum <= angle <= joint.maximum:
-                raise ValueError(
-                    f"home: {joint.name} at {angle:g} rad is not within [{joint.minimum:g}, {joint.maximum:g}]"
-                )
+    def _poses_within_limits(self) -> Self:
+        for name, pose in (("home", self.home), ("rest", self.rest)):
+            if pose is None:
+                continue
+            if len(pose) != len(self.joints):
+                raise ValueError(f"{name} has {len(pose)} angles, the arm has {len(self.joints)} joints")
+            for joint, angle in zip(self.joints, pose, strict=True):
+                if not joint.minimum <= angle <= joint.maximum:
+                    raise ValueError(
+                        f"{name}: {joint.name} at {angle:g} rad is not within [{joint.minimum:g}, {joint.maximum:g}]"
+                    )
         return self
 
     @model_validator(mode="after")
@@ -91,7 +98,44 @@ class ArmConfig(_Model):
             position_max=frozen([joint.maximum for joint in self.joints]),
             velocity_max=frozen([joint.velocity_max for joint in self.joints]),
             acceleration_max=frozen([joint.acceleration_max for joint in self.joints]),
+            jerk_max=frozen([joint.jerk_max or joint.acceleration_max / JERK_TIME for joint in self.joints]),
         )
+
+
+class Box(_Model):
+    """A box in the arm's base frame, m."""
+
+    low: Annotated[tuple[float, float, float], Strict(False)]
+    high: Annotated[tuple[float, float, float], Strict(False)]
+
+    @model_validator(mode="after")
+    def _corners_in_order(self) -> Self:
+        if not all(low < high for low, high in zip(self.low, self.high, strict=True)):
+            raise ValueError(f"low {self.low} is not below high {self.high} along every axis")
+        return self
+
+
+class SafetyConfig(_Model):
+    """When the arm is slowed, stopped, or not obeyed. Defaults are for a table-top arm at 20 Hz."""
+
+    soft_margin: float = Field(default=0.05, ge=0)  # rad before a joint limit, within which motion towards it slows down
+    workspace: Box | None = None  # where the gripper must stay; None: anywhere it reaches
+    table_height: float | None = None  # m in the base frame: nothing but the base goes below; None: no table
+    target_age_max_s: PositiveFloat = 0.08  # older targets are not followed: the arm decelerates
+    silence_max_s: PositiveFloat = 0.2  # no fresh target for this long while running: fault
+    tracking_error_max: PositiveFloat = 0.35  # rad between command and measurement, beyond which nothing is followed
+    tracking_time_s: PositiveFloat = 0.5  # and for this long: fault
+    temperature_max_c: PositiveFloat = 65.0
+    voltage_min: PositiveFloat | None = None  # V; None: the servo's own limits
+    voltage_max: PositiveFloat | None = None
+    stall_load: PositiveFloat = 0.9  # share of stall torque
+    stall_error: PositiveFloat = 0.1  # rad
+    stall_time_s: PositiveFloat = 1.0  # load and position error above both for this long: fault
+    deadline_misses_max: PositiveInt = 20  # control steps in a row that came late
+    observation_age_max_s: PositiveFloat = 0.5  # of a camera frame or a joint reading
+    repeated_frames_max: PositiveInt = 20  # identical frames in a row: the camera is frozen
+    stop: Literal["hold", "lower"] = "hold"  # what follows a fault: category 2, or category 1 (lower to `rest`, release)
+    stop_button: str | None = None  # an input device whose key press stops the arm, as in /dev/input/by-id/...
 
 
 class CameraConfig(_Model):
@@ -109,6 +153,7 @@ class RobotConfig(_Model):
     name: str = Field(min_length=1)
     emulated: bool = False
     arm: ArmConfig
+    safety: SafetyConfig = Field(default_factory=SafetyConfig)
     cameras: dict[str, CameraConfig] = Field(default_factory=dict)
 
     def with_devices(self, port: str, sources: Mapping[str, str]) -> RobotConfig:
