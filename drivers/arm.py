@@ -83,9 +83,11 @@ class BusCounters:
     corrupt: int = 0
     timed_out: int = 0
     failed: int = 0  # transactions given up after the last retry
+    missing: dict[int, int] = field(default_factory=dict)  # servo id -> tries that ended without its reply
 
     def snapshot(self) -> dict[str, int]:
-        return {name: getattr(self, name) for name in self.__slots__}
+        """The totals, by name."""
+        return {name: getattr(self, name) for name in self.__slots__ if name != "missing"}
 
 
 @dataclass(frozen=True)

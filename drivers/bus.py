@@ -18,11 +18,16 @@ import serial
 from drivers.arm import ArmError, BusCounters
 
 POLL = 0.001  # s, the longest single wait for a byte; bounds how far a try may overrun its deadline
+WRITE_MAX = 0.02  # s that the kernel may take for a request; its buffer is a hundred times as long
 QUIET_MAX = 0.004  # s, the longest that a line which still talks is listened to before the next request
 
 
 class BusError(ArmError):
     """The port is gone or cannot be opened. A silent device is no `BusError`: its reply is just not there."""
+
+
+class PortLost(BusError):
+    """The port was open and has gone: the adapter was unplugged. Connecting again may find it."""
 
 
 class SerialPort(Protocol):
@@ -65,7 +70,7 @@ def open_serial(port: str, baudrate: int) -> serial.Serial:
     Raises `BusError` (one line) when there is no such port, it may not be opened, or another process has it.
     """
     try:
-        opened = serial.Serial(port, baudrate, timeout=POLL, write_timeout=0.1, exclusive=True)
+        opened = serial.Serial(port, baudrate, timeout=POLL, write_timeout=WRITE_MAX, exclusive=True)
     except (OSError, ValueError) as error:
         raise BusError(f"{port}: {_reason(port, error)}") from error
     with contextlib.suppress(AttributeError, NotImplementedError, ValueError):  # not Linux, or not such an adapter
@@ -90,9 +95,10 @@ class Bus:
     """Transactions with the devices on one port. Not thread-safe: one owner.
 
     `deadline` (s) bounds one try, from the end of the write to the last reply; `retries` more tries ask only for what
-    is still missing. Replies carry no number, so one that comes late, during the retry, is taken for the retry's; the
-    retry's own is then still under way, and the next request waits until the line is quiet. `clock` returns monotonic
-    ns.
+    is still missing, in the opposite order: servos that answer in turn may all fall silent behind a dead one, and it
+    alone is missing both ways. Replies carry no number, so one that comes late, during the retry, is taken for the
+    retry's; the retry's own is then still under way, and the next request waits until the line is quiet. `clock`
+    returns monotonic ns.
     """
 
     def __init__(
@@ -112,26 +118,43 @@ class Bus:
         self._retries = retries
         self._clock = clock
         self._talking = False  # more may come that nobody asked for any more
+        self._lost = False
+
+    @property
+    def lost(self) -> bool:
+        """The port has gone; nothing will work on this bus any more."""
+        return self._lost
 
     def send(self, request: bytes) -> None:
-        """Send what no device answers (a broadcast). Raises `BusError` when the port is gone."""
+        """Send what no device answers (a broadcast). Raises `PortLost` when the port is gone."""
         try:
             self._send(request)
         except OSError as error:
             raise self._gone(error) from error
 
-    def exchange(self, request: Callable[[Iterable[int]], bytes], expected: Mapping[int, int]) -> dict[int, Reply]:
+    def exchange(
+        self,
+        request: Callable[[Iterable[int]], bytes],
+        expected: Mapping[int, int],
+        *,
+        retry: Callable[[Iterable[int]], bytes] | None = None,
+    ) -> dict[int, Reply]:
         """Ask devices and collect their replies: id -> reply, in which the ids that stayed silent are missing.
 
-        `request` builds the packet that asks the given ids; `expected` holds for each id its number of parameter
-        bytes. Raises `BusError` when the port is gone.
+        `request` builds the packet that asks the given ids, `retry` (or else `request`) that of every further try;
+        `expected` holds for each id its number of parameter bytes. Raises `PortLost` when the port is gone.
         """
         replies: dict[int, Reply] = {}
+        build = request
         try:
             for attempt in range(self._retries + 1):
                 missing = {id: size for id, size in expected.items() if id not in replies}
-                self.counters.retried += attempt > 0
-                self._send(request(missing))
+                if attempt:
+                    self.counters.retried += 1
+                    build = retry or request
+                    if attempt % 2:
+                        missing = dict(reversed(missing.items()))
+                self._send(build(missing))
                 replies.update(self._collect(missing))
                 if len(replies) == len(expected):
                     self._talking = attempt > 0
@@ -151,7 +174,8 @@ class Bus:
             self._await_quiet()
         elif waiting := self._port.in_waiting:
             self._port.read(waiting)
-        self._port.write(request)
+        with contextlib.suppress(serial.SerialTimeoutException):  # lost like a packet on the wire: silence tells
+            self._port.write(request)
         self.counters.sent += 1
 
     def _await_quiet(self) -> None:
@@ -186,9 +210,12 @@ class Bus:
             self._talking = True
         elif missing:
             self.counters.timed_out += 1
+        for id in missing:
+            self.counters.missing[id] = self.counters.missing.get(id, 0) + 1
         return replies
 
-    def _gone(self, error: OSError) -> BusError:
+    def _gone(self, error: OSError) -> PortLost:
+        self._lost = True
         self.counters.failed += 1
         where = getattr(self._port, "port", None) or "serial port"
-        return BusError(f"{where}: connection lost ({' '.join(str(error).split())}); check the cable and connect again")
+        return PortLost(f"{where}: connection lost ({' '.join(str(error).split())}); check the cable and connect again")

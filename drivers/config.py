@@ -18,6 +18,8 @@ from pydantic_core import ErrorDetails
 
 from drivers.arm import JERK_TIME, ArmSpec, Array, frozen
 
+URDF_FOLDER = Path(str(resources.files("drivers"))).resolve() / "robots" / "urdf"
+
 
 class ConfigError(Exception):
     """A configuration that cannot be used; the message says what, where and what to do."""
@@ -84,6 +86,10 @@ class ArmConfig(_Model):
             for value in values:
                 if values.count(value) > 1:
                     raise ValueError(f"two joints have the {key} {value!r}")
+        ids = [joint.id for joint in self.joints] + [joint.shadow for joint in self.joints if joint.shadow is not None]
+        for joint in self.joints:
+            if joint.shadow is not None and ids.count(joint.shadow) > 1:
+                raise ValueError(f"{joint.name}: its shadow has the id {joint.shadow}, which another servo has too")
         return self
 
     def home_pose(self) -> Array | None:
@@ -118,7 +124,7 @@ class Box(_Model):
 class SafetyConfig(_Model):
     """When the arm is slowed, stopped, or not obeyed. Defaults are for a table-top arm at 20 Hz."""
 
-    soft_margin: float = Field(default=0.05, ge=0)  # rad before a joint limit, within which motion towards it slows down
+    soft_margin: float = Field(default=0.05, ge=0)  # rad before a joint limit in which motion towards it slows down
     workspace: Box | None = None  # where the gripper must stay; None: anywhere it reaches
     table_height: float | None = None  # m in the base frame: nothing but the base goes below; None: no table
     target_age_max_s: PositiveFloat = 0.08  # older targets are not followed: the arm decelerates
@@ -131,10 +137,11 @@ class SafetyConfig(_Model):
     stall_load: PositiveFloat = 0.9  # share of stall torque
     stall_error: PositiveFloat = 0.1  # rad
     stall_time_s: PositiveFloat = 1.0  # load and position error above both for this long: fault
+    grippers: Annotated[tuple[str, ...], Strict(False)] = ("gripper",)  # they press: neither stall nor tracking counts
     deadline_misses_max: PositiveInt = 20  # control steps in a row that came late
     observation_age_max_s: PositiveFloat = 0.5  # of a camera frame or a joint reading
     repeated_frames_max: PositiveInt = 20  # identical frames in a row: the camera is frozen
-    stop: Literal["hold", "lower"] = "hold"  # what follows a fault: category 2, or category 1 (lower to `rest`, release)
+    stop: Literal["hold", "lower"] = "hold"  # after a fault: category 2, or category 1 (lower to `rest`, release)
     stop_button: str | None = None  # an input device whose key press stops the arm, as in /dev/input/by-id/...
 
 
@@ -145,6 +152,10 @@ class CameraConfig(_Model):
     source: int | str = ""  # an index, a path or a URL; "" for drivers without one
     size: Annotated[tuple[PositiveInt, PositiveInt], Strict(False)]  # (height, width) of the frames handed out
     fps: PositiveFloat = 30.0
+    capture: Annotated[tuple[PositiveInt, PositiveInt], Strict(False)] | None = None  # asked of the device
+    fourcc: str | None = Field(default=None, pattern="^[A-Z0-9]{4}$")  # pixel format asked of it, as in MJPG
+    exposure: Literal["auto"] | PositiveFloat = "auto"  # s, where it is locked
+    static_ok: bool = False  # a drawn or heavily compressed picture: identical frames do not mean a frozen camera
 
 
 class RobotConfig(_Model):
@@ -181,7 +192,7 @@ def load_robot(name_or_path: str) -> RobotConfig:
             raise ConfigError(f"{path}: no such robot file; known names: {', '.join(robot_names())}") from error
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: cannot be read as text ({error})") from error
-        return parse_robot(text, str(path))
+        return _with_urdf_found(parse_robot(text, str(path)), path)
     if name_or_path not in robot_names():
         known = ", ".join(robot_names())
         raise ConfigError(
@@ -189,6 +200,20 @@ def load_robot(name_or_path: str) -> RobotConfig:
         )
     file = resources.files("drivers") / "robots" / f"{name_or_path}.yaml"
     return parse_robot(file.read_text(encoding="utf-8"), f"{name_or_path}.yaml")
+
+
+def find_urdf(arm: ArmConfig, beside: Path | None = None) -> Path:
+    """The arm's geometry: a file in the folder `beside`, or one of this package's. Raises `ConfigError`."""
+    if arm.urdf is None:
+        raise ConfigError("arm.urdf: not set; name the URDF that describes the arm's links and joints")
+    for folder in (beside, URDF_FOLDER):
+        if folder is not None and (folder / arm.urdf).is_file():
+            return (folder / arm.urdf).resolve()
+    known = sorted(entry.name for entry in URDF_FOLDER.glob("*.urdf"))
+    raise ConfigError(
+        f"arm.urdf: no file {arm.urdf!r} beside the robot's YAML{suggest(arm.urdf, known)}; "
+        f"those that come with the package: {', '.join(known)}"
+    )
 
 
 def parse_robot(text: str, where: str) -> RobotConfig:
@@ -200,12 +225,25 @@ def parse_robot(text: str, where: str) -> RobotConfig:
         place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
         problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else str(error)
         raise ConfigError(f"{place}: not YAML: {' '.join((problem or 'syntax error').split())}") from error
+    except (ValueError, RecursionError) as error:  # a date or number that YAML lets through and Python does not
+        raise ConfigError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{where}: a robot is a mapping with the keys {', '.join(RobotConfig.model_fields)}")
     try:
         return RobotConfig.model_validate(content)
     except ValidationError as error:
         raise ConfigError(_one_line(error, where)) from error
+
+
+def _with_urdf_found(robot: RobotConfig, file: Path) -> RobotConfig:
+    """The robot of `file`, its URDF as an absolute path: who opens the arm need not know where the YAML lies."""
+    if robot.arm.urdf is None:
+        return robot
+    try:
+        urdf = find_urdf(robot.arm, file.parent)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from error
+    return robot.model_copy(update={"arm": robot.arm.model_copy(update={"urdf": str(urdf)})})
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

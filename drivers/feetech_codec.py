@@ -1,27 +1,28 @@
-"""The Feetech STS wire format as pure functions: packets, sign-magnitude numbers, registers, error bits, units.
+"""The Feetech wire format as pure functions: packets, sign-magnitude numbers, registers, error bits.
 
-Knows no port and no joint names. Sources: Feetech's STS3215 memory table and communication manual. Packet:
-`FF FF id length instruction params checksum`, length = params + 2, checksum = ~(id + ... + params) & 0xFF, numbers
-little-endian; a status packet carries an error byte where a request carries its instruction.
+Knows no port and no joint names. Sources: Feetech's STS3215 memory table and communication manual; for the SCS series,
+which has big-endian numbers, its SDK (SCSCL.h). Packet: `FF FF id length instruction params checksum`, length =
+params + 2, checksum = ~(id + ... + params) & 0xFF; a status packet carries an error byte where a request carries its
+instruction.
 """
 
 from __future__ import annotations
 
-import math
+import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Final, Literal
 
 from drivers.bus import Reply
+from drivers.servo_protocol import Health, Present, Register
 
 HEADER: Final = b"\xff\xff"
 BROADCAST: Final = 0xFE
-COUNTS_PER_TURN: Final = 4096
-MODEL_STS3215: Final = 777
+OVERHEAD: Final = 6  # bytes of a packet besides its parameters
 POSITION_SIGN: Final = 15  # sign bit of position, velocity and goal
-LOAD_SIGN: Final = 10  # sign bit of load, whose magnitude is in thousandths
-ERROR_NAMES: Final = ("voltage", "encoder", "overheat", "overcurrent", "overload")  # bits 0..4
+LOAD_SIGN: Final = 10  # sign bit of load, whose magnitude is in thousandths of full drive
+OFFSET_SIGN: Final = 11
+ERROR_NAMES: Final = {0: "voltage", 1: "encoder", 2: "overheat", 3: "overcurrent", 5: "overload"}  # by bit
 
 
 class Instruction(IntEnum):
@@ -34,33 +35,40 @@ class Instruction(IntEnum):
     SYNC_WRITE = 0x83
 
 
-@dataclass(frozen=True, slots=True)
-class Register:
-    """A stretch of a servo's memory table."""
-
-    address: int
-    size: int  # bytes
-
-
 FIRMWARE: Final = Register(0, 2)  # major, minor
 MODEL_NUMBER: Final = Register(3, 2)
+OPERATING_MODE: Final = Register(33, 1, eeprom=True)
 TORQUE_ENABLE: Final = Register(40, 1)
 ACCELERATION: Final = Register(41, 1)
-GOAL_POSITION: Final = Register(42, 2)
+GOAL_POSITION: Final = Register(42, 2, POSITION_SIGN)
 GOAL_TIME_AND_VELOCITY: Final = Register(44, 4)
 PRESENT: Final = Register(56, 15)  # position, velocity, load, voltage, temperature, status, moving, current
 
-
-@dataclass(frozen=True, slots=True)
-class Present:
-    """The `PRESENT` block of one servo, in the servo's own units and direction."""
-
-    position: int  # counts
-    velocity: int  # counts/s
-    load: int  # thousandths of full drive
-    voltage: float  # V
-    temperature_c: int
-    status: int  # error bits, as in every status packet
+REGISTERS: Final[Mapping[str, Register]] = {
+    "model_number": MODEL_NUMBER,
+    "id": Register(5, 1, eeprom=True),
+    "baudrate": Register(6, 1, eeprom=True),
+    "return_delay": Register(7, 1, eeprom=True),  # steps of 2 us
+    "status_level": Register(8, 1, eeprom=True),
+    "min_position": Register(9, 2, eeprom=True),
+    "max_position": Register(11, 2, eeprom=True),
+    "max_temperature": Register(13, 1, eeprom=True),
+    "max_voltage": Register(14, 1, eeprom=True),
+    "min_voltage": Register(15, 1, eeprom=True),
+    "homing_offset": Register(31, 2, OFFSET_SIGN, eeprom=True),
+    "operating_mode": OPERATING_MODE,
+    "torque_enable": TORQUE_ENABLE,
+    "acceleration": ACCELERATION,
+    "goal_position": GOAL_POSITION,
+    "torque_limit": Register(48, 2),
+    "lock": Register(55, 1),
+    "present_position": Register(56, 2, POSITION_SIGN),
+    "present_velocity": Register(58, 2, POSITION_SIGN),
+    "present_load": Register(60, 2, LOAD_SIGN),
+    "present_voltage": Register(62, 1),  # 0.1 V
+    "present_temperature": Register(63, 1),  # C
+    "status": Register(65, 1),
+}
 
 
 def encode_sign_magnitude(value: int, sign_bit: int) -> int:
@@ -78,42 +86,56 @@ def decode_sign_magnitude(raw: int, sign_bit: int) -> int:
     return -magnitude if raw >> sign_bit else magnitude
 
 
+def encode(register: Register, value: int, byteorder: Literal["little", "big"] = "little") -> bytes:
+    """A number as it stands in a register; raises `ValueError` for one that the register cannot hold."""
+    raw = encode_sign_magnitude(value, register.sign) if register.sign else value
+    if not 0 <= raw < 1 << 8 * register.size:
+        raise ValueError(f"{value} does not fit in the {register.size} bytes of register {register.address}")
+    return raw.to_bytes(register.size, byteorder)
+
+
+def decode(register: Register, raw: bytes, byteorder: Literal["little", "big"] = "little") -> int:
+    """The number in a register; bits above a sign are undocumented and do not count."""
+    value = int.from_bytes(raw, byteorder)
+    return decode_sign_magnitude(value & ((2 << register.sign) - 1), register.sign) if register.sign else value
+
+
 def encode_goal(counts: int) -> bytes:
-    """A goal position (counts, signed) as it stands in `GOAL_POSITION`."""
-    return encode_sign_magnitude(counts, POSITION_SIGN).to_bytes(2, "little")
+    """A goal position (counts, signed) as it stands in an STS servo's `GOAL_POSITION`."""
+    return encode(GOAL_POSITION, counts)
 
 
-def decode_present(block: bytes) -> Present:
+def decode_present(block: bytes, byteorder: Literal["little", "big"] = "little") -> Present:
     """The numbers in a `PRESENT` block; raises `ValueError` if it has not 15 bytes."""
     if len(block) != PRESENT.size:
         raise ValueError(f"the present block has {PRESENT.size} bytes, not {len(block)}")
-    position, velocity, load = (int.from_bytes(block[i : i + 2], "little") for i in (0, 2, 4))
+    position, velocity, load = struct.unpack_from("<HHH" if byteorder == "little" else ">HHH", block)
     load &= (1 << (LOAD_SIGN + 1)) - 1  # the bits above the sign are undocumented
     return Present(
         position=decode_sign_magnitude(position, POSITION_SIGN),
         velocity=decode_sign_magnitude(velocity, POSITION_SIGN),
-        load=decode_sign_magnitude(load, LOAD_SIGN),
+        load=max(-1.0, min(1.0, decode_sign_magnitude(load, LOAD_SIGN) / 1000)),
         voltage=block[6] / 10,
         temperature_c=block[7],
-        status=block[9],
+        alarms=error_names(block[9]),
     )
 
 
-def counts_to_radians(counts: float, zero: int, direction: int) -> float:
-    """Joint angle of a servo position; also turns counts/s into rad/s with `zero` 0. `direction` is 1 or -1."""
-    return direction * (counts - zero) * (2 * math.pi / COUNTS_PER_TURN)
+def decode_health(block: bytes) -> Health:
+    """What `TORQUE_ENABLE` says: errors of these servos are in every status packet already."""
+    return Health(torque=block[0] != 0)
 
 
-def radians_to_counts(angle: float, zero: int, direction: int) -> int:
-    """The servo position nearest to a joint angle."""
-    return zero + direction * round(angle * (COUNTS_PER_TURN / (2 * math.pi)))
+def decode_firmware(block: bytes) -> tuple[str, int]:
+    """A `FIRMWARE` block as "major.minor", and as a number that grows with it."""
+    return f"{block[0]}.{block[1]}", block[0] << 8 | block[1]
 
 
 def error_names(bits: int) -> tuple[str, ...]:
     """What each set error bit means; an undocumented one is named by its number."""
-    return tuple(
-        ERROR_NAMES[bit] if bit < len(ERROR_NAMES) else f"error bit {bit}" for bit in range(8) if bits >> bit & 1
-    )
+    if not bits:
+        return ()
+    return tuple(ERROR_NAMES.get(bit, f"error bit {bit}") for bit in range(8) if bits >> bit & 1)
 
 
 def checksum(body: bytes | bytearray) -> int:
@@ -134,6 +156,17 @@ def ping(id: int) -> bytes:
     return packet(id, Instruction.PING)
 
 
+def read(id: int, register: Register) -> bytes:
+    """Asks one servo for one register."""
+    return packet(id, Instruction.READ, bytes((register.address, register.size)))
+
+
+def write(id: int, register: Register, value: bytes) -> bytes:
+    """Sets one register of one servo, which answers according to its status level."""
+    _check_size(register, value)
+    return packet(id, Instruction.WRITE, bytes((register.address,)) + value)
+
+
 def sync_read(ids: Iterable[int], register: Register) -> bytes:
     """Asks the given servos for one register each; they answer one after the other, in this order."""
     return packet(BROADCAST, Instruction.SYNC_READ, bytes((register.address, register.size, *ids)))
@@ -143,10 +176,15 @@ def sync_write(register: Register, values: Mapping[int, bytes]) -> bytes:
     """Sets one register of several servos; none answers. Raises `ValueError` for a value of the wrong size."""
     params = bytearray((register.address, register.size))
     for id, value in values.items():
-        if len(value) != register.size:
-            raise ValueError(f"register {register.address} has {register.size} bytes, not {len(value)}")
-        params += bytes((id,)) + value
+        _check_size(register, value)
+        params.append(id)
+        params += value
     return packet(BROADCAST, Instruction.SYNC_WRITE, bytes(params))
+
+
+def _check_size(register: Register, value: bytes) -> None:
+    if len(value) != register.size:
+        raise ValueError(f"register {register.address} has {register.size} bytes, not {len(value)}")
 
 
 class FeetechFraming:
@@ -159,19 +197,29 @@ class FeetechFraming:
         parser wait for bytes that never come, nor swallow the true reply behind it.
         """
         replies: list[Reply] = []
-        start = skipped = 0
-        while len(buffer) - start >= 4:
+        start = accepted = 0
+        while (start := _next_header(buffer, start)) + 4 <= len(buffer):
             id, length = buffer[start + 2], buffer[start + 3]
-            if buffer[start : start + 2] != HEADER or expected.get(id, -1) != length - 2:
-                start, skipped = start + 1, skipped + 1
+            size = expected.get(id)
+            if size is None or length != size + 2:
+                start += 1
                 continue
             end = start + 4 + length
             if len(buffer) < end:
                 break
             if buffer[end - 1] != checksum(buffer[start + 2 : end - 1]):
-                start, skipped = start + 1, skipped + 1
+                start += 1
                 continue
             replies.append(Reply(id, buffer[start + 4], bytes(buffer[start + 5 : end - 1])))
+            accepted += end - start
             start = end
         del buffer[:start]
-        return replies, skipped
+        return replies, start - accepted
+
+
+def _next_header(buffer: bytearray, start: int) -> int:
+    """Where the next header begins, or may begin with bytes still to come."""
+    found = buffer.find(HEADER, start)
+    if found >= 0:
+        return found
+    return len(buffer) - (len(buffer) > start and buffer[-1] == HEADER[0])

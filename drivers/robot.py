@@ -3,7 +3,7 @@
 Knows no driver: the drivers of this package stand in two tables, others (the simulated ones among them) announce
 themselves as entry points of the groups `gato_arm.arms` and `gato_arm.cameras`. A driver is imported when it is asked
 for, so the servo process never loads OpenCV. An arm driver is called with its `ArmConfig`, a camera driver with the
-camera's name, source, size and frames a second.
+camera's name and its `CameraConfig`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ ARM_GROUP: Final = "gato_arm.arms"
 CAMERA_GROUP: Final = "gato_arm.cameras"
 BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
     {
-        ARM_GROUP: {"feetech": "drivers.feetech:FeetechArm"},
-        CAMERA_GROUP: {"opencv": "drivers.camera:OpenCVCamera"},
+        ARM_GROUP: {"feetech": "drivers.feetech:FeetechArm", "dynamixel": "drivers.dynamixel:DynamixelArm"},
+        CAMERA_GROUP: {"opencv": "drivers.opencv_camera:OpenCVCamera"},
     }
 )
 
@@ -39,7 +39,7 @@ def open_arm(config: ArmConfig) -> Arm:
 def open_camera(name: str, config: CameraConfig) -> Camera:
     """A camera of a config, constructed but not connected. Raises `ConfigError` for a driver that is not there."""
     driver = _driver(CAMERA_GROUP, config.driver, f"cameras.{name}.driver")
-    camera: Camera = driver(name, config.source, config.size, config.fps)
+    camera: Camera = driver(name, config)
     return camera
 
 

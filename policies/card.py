@@ -8,13 +8,25 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
 from policies.gato.tokens import ValueScale, patch_grid
 
 GRAPH = "policy.onnx"
 
+# Far above what any policy here has, and low enough that a card cannot ask for memory that nobody has.
+MAX_PIXELS = 2048  # of one side of an image
+MAX_TOKENS = 8192  # of a prompt, of a timestep
+MAX_TIMESTEPS = 4096
+MAX_ITEMS = 64  # cameras, quantities, joints
+MAX_TASKS = 1000
+MAX_FILES = 16
+PRINTABLE = r"^\P{C}+$"  # what a terminal shows and does not obey
+
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=100)]  # no folder, nothing hidden
+Name = Annotated[str, Field(min_length=1, max_length=100, pattern=PRINTABLE)]
+Line = Annotated[str, Field(min_length=1, max_length=1000, pattern=PRINTABLE)]
+Text = Annotated[str, Field(max_length=4000)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -41,8 +53,8 @@ class _Scaled(_Model):
 class CameraCard(_Model):
     """The image that the graph takes from one camera, uint8 RGB."""
 
-    height: PositiveInt
-    width: PositiveInt
+    height: int = Field(gt=0, le=MAX_PIXELS)
+    width: int = Field(gt=0, le=MAX_PIXELS)
 
     @model_validator(mode="after")
     def _whole_patches(self) -> Self:
@@ -70,7 +82,7 @@ class ProprioceptionCard(_Scaled):
 class ActionCard(_Scaled):
     """What the action tokens stand for, in joint order: a step from the last target (delta, rad) or a target (rad)."""
 
-    joint_names: list[str] = Field(min_length=1)
+    joint_names: list[Name] = Field(min_length=1, max_length=MAX_ITEMS)
     mode: list[Literal["delta", "absolute"]]
 
     @model_validator(mode="after")
@@ -88,11 +100,13 @@ class ActionCard(_Scaled):
 class SequenceCard(_Model):
     """The sizes of the sequence that the graph was exported for, in tokens unless it says otherwise."""
 
-    prompt_tokens: PositiveInt  # longest prompt
-    window: PositiveInt  # timesteps that the cache holds behind the prompt
-    timestep_tokens: PositiveInt  # observation, separator and actions of one timestep
+    prompt_tokens: int = Field(gt=0, le=MAX_TOKENS)  # longest prompt
+    window: int = Field(gt=0, le=MAX_TIMESTEPS)  # timesteps that the cache holds behind the prompt
+    timestep_tokens: int = Field(gt=0, le=MAX_TOKENS)  # observation, separator and actions of one timestep
     patch: Literal[16] = 16  # pixels; the one size that tokens.py knows
-    scratch: int = Field(default=0, ge=0)  # cache places behind the window that a step may write and forget
+    scratch: int = Field(
+        default=0, ge=0, le=MAX_ITEMS
+    )  # cache places behind the window that a step may write and forget
 
 
 class Card(_Model):
@@ -102,21 +116,23 @@ class Card(_Model):
     """
 
     format: Literal[1] = 1
-    name: str = Field(min_length=1, max_length=100)
-    created: str  # ISO 8601
-    description: str
-    cameras: dict[str, CameraCard] = Field(min_length=1)
-    proprioception: dict[str, ProprioceptionCard] = Field(min_length=1)
+    name: Name
+    created: Name  # ISO 8601
+    description: Text
+    cameras: dict[Name, CameraCard] = Field(min_length=1, max_length=MAX_ITEMS)
+    proprioception: dict[Name, ProprioceptionCard] = Field(min_length=1, max_length=MAX_ITEMS)
     actions: ActionCard
-    rate: PositiveFloat  # control steps a second, Hz
+    rate: float = Field(gt=0, le=1000)  # control steps a second, Hz
     sequence: SequenceCard
     text_model: FileName  # the SentencePiece model, a file of this artifact
-    tasks: list[str]  # examples of prompts it was trained on
+    tasks: list[Line] = Field(max_length=MAX_TASKS)  # examples of prompts it was trained on
     parameters: PositiveInt  # exact count
     architecture: dict[str, Any]
     training: dict[str, Any]
     evaluation: dict[str, Any]
-    files: dict[FileName, Sha256] = Field(default_factory=dict)  # every file of the folder but the card
+    files: dict[FileName, Sha256] = Field(
+        default_factory=dict, max_length=MAX_FILES
+    )  # every file of the folder but the card
 
     @field_validator("cameras", "proprioception", mode="after")
     @classmethod

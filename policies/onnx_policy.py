@@ -7,6 +7,7 @@ writes. The cache is a ring of the last few timesteps behind the prompt, so tick
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +22,11 @@ from policies.card import Card
 from policies.gato.codec import Codec
 from policies.gato.sequence import SequenceSpec
 from policies.gato.text import Text
+from policies.graph_check import check_graph
 from policies.policy import Action, Observation, PolicyError
 
 CPU = "CPUExecutionProvider"
+MAX_CACHE_BYTES = 2 << 30  # of keys and values; the shipped policy's are a hundredth of it
 WARM_UP_STEPS = 3  # the first run allocates, the second settles the threads
 
 Floats = NDArray[np.float64]
@@ -76,8 +79,10 @@ class OnnxPolicy:
     """A `Policy` from a verified artifact."""
 
     def __init__(self, artifact: Artifact, threads: int = 2, *, providers: Sequence[str] = (CPU,)) -> None:
-        """Open the graph. Raises `PolicyError` when this ONNX Runtime cannot run it or it is not what the card says."""
+        """Open the graph. Raises `PolicyError` when this ONNX Runtime cannot run it, it is not what the card says, or
+        it needs operators or files that no artifact may need."""
         self.card = artifact.card
+        check_graph(artifact.graph, artifact.card.files)
         self._spec, self._codec = sequence_of(self.card), codec_of(self.card)
         self._text = Text(artifact.text_model)
         try:
@@ -211,8 +216,12 @@ class _Binding:
         self._inputs["visible"] = self._visible
         binding = self._binding = self._session.io_binding()
         device = "cpu" if self._on_host else "cuda"
-        for name, shape in self._cache.items():
-            zeros = np.zeros([slots if isinstance(size, str) else size for size in shape], dtype=np.float32)
+        shapes = {name: [slots if isinstance(n, str) else n for n in shape] for name, shape in self._cache.items()}
+        size = sum(4 * math.prod(shape) for shape in shapes.values())
+        if size > MAX_CACHE_BYTES:
+            raise PolicyError(f"its cache would take {size >> 20} MB, at most {MAX_CACHE_BYTES >> 20}: export it anew")
+        for name, shape in shapes.items():
+            zeros = np.zeros(shape, dtype=np.float32)
             memory = onnxruntime.OrtValue.ortvalue_from_numpy(zeros, device, 0)
             binding.bind_ortvalue_input(name, memory)
             for output in self._session.get_outputs():
@@ -254,7 +263,10 @@ class _Binding:
         self._slot[0], self._position[0] = slot, position
         if not self._on_host:
             self._bind_inputs()  # binding is when a device gets its copy
-        self._session.run_with_iobinding(self._binding)
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except _UNUSABLE as error:
+            raise PolicyError(f"ONNX Runtime cannot run the policy: {' '.join(str(error).split())}") from error
 
 
 def _options(threads: int) -> onnxruntime.SessionOptions:

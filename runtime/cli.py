@@ -17,7 +17,9 @@ from runtime.commands.doctor import doctor
 from runtime.commands.emulate import emulate
 from runtime.commands.evaluate import evaluate
 from runtime.commands.export import export
+from runtime.commands.log import log
 from runtime.commands.run import run
+from runtime.commands.setup_servo import setup_servo
 from runtime.commands.train import train
 
 USAGE, INTERRUPTED = 2, 130  # exit codes
@@ -52,8 +54,10 @@ VERBS: dict[str, Callable[..., int]] = {  # in the order of `gato-arm --help`
     "collect": collect,
     "train": train,
     "export": export,
+    "log": log,
     "emulate": emulate,
     "doctor": doctor,
+    "setup-servo": setup_servo,
 }
 for _name, _verb in VERBS.items():
     app.command(_name)(_verb)

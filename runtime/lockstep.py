@@ -15,15 +15,19 @@ from numpy.typing import NDArray
 
 from drivers.arm import frozen
 from drivers.camera import Camera
+from drivers.config import load_robot
 from policies.policy import Action, Observation, Policy, PolicyError
 from runtime.clock import SECOND, MonotonicClock, Pacer, SimulatedClock
+from runtime.guard import Guard
 from runtime.loop import ControlLoop, EpisodeInfo, EpisodeResult, LockstepServo, Step, Subscriber
-from runtime.servo import ServoLoop
+from runtime.servo import ServoLoop, ServoSettings
+from runtime.servo_state import ServoState
 from sim.expert import Expert
 from sim.robot import SimulatedArm, SimulatedCamera
 from sim.tasks import TASKS, Judge, TaskError, parse_task
 from sim.world import World
 
+ROBOT = "simulated"
 CAMERAS = ("fixed", "wrist")
 IMAGE_SIZE = (64, 64)  # (height, width)
 MakePolicy = Callable[[World], Policy]
@@ -102,6 +106,13 @@ def _world(image_size: tuple[int, int]) -> World:
     return World(image_size=image_size)
 
 
+@functools.cache
+def safety_of(robot: str) -> tuple[ServoSettings, Guard | None]:
+    """How the servo loop of that robot is set and guarded, in lock-step as in real time. Raises `ConfigError`."""
+    config = load_robot(robot)
+    return ServoSettings.of_robot(config), Guard.of(config)
+
+
 def run_lockstep(
     make_policy: MakePolicy,
     task: str,
@@ -109,28 +120,30 @@ def run_lockstep(
     *,
     image_size: tuple[int, int] = IMAGE_SIZE,
     subscribers: Sequence[Subscriber] = (),
+    on_tick: Callable[[ServoState], None] | None = None,
     index: int = 0,
     clock: SimulatedClock | None = None,
 ) -> LockstepEpisode:
     """Run one episode: layout from `np.random.default_rng(seed)`, arm at home.
 
-    Subscribers are told that it is episode `index`; its time goes on from `clock`, or starts at 0. Step durations are
-    measured by the machine's clock, everything else goes by the simulated one. Raises `TaskError`
-    and `PolicyError`.
+    `on_tick` is told the servo loop's state after each of its ticks, subscribers that it is episode `index`. Its time
+    goes on from `clock`, or starts at 0. Step durations are measured by the machine's clock, everything else goes by
+    the simulated one. Raises `TaskError` and `PolicyError`.
     """
     asked = parse_task(task)
     world = _world(image_size)
     world.reset(np.random.default_rng(seed))
     clock = clock or SimulatedClock()
     arm = SimulatedArm(world, clock=clock.now)
-    loop = ServoLoop(arm, clock)
+    settings, guard = safety_of(ROBOT)
+    loop = ServoLoop(arm, clock, settings, guard)
     loop.connect()
 
     def advance(seconds: float) -> None:
         world.step(round(seconds * world.physics_rate))
         clock.advance(round(seconds * SECOND))
 
-    servo = LockstepServo(loop, advance)
+    servo = LockstepServo(loop, advance, on_tick)
     cameras: dict[str, Camera] = {name: SimulatedCamera(name, world, clock=clock.now) for name in CAMERAS}
     for camera in cameras.values():
         camera.connect()
@@ -144,6 +157,7 @@ def run_lockstep(
     last = LastFrames()
     pacer = Pacer(clock, round(SECOND / policy.rate))
     told: list[Subscriber] = [last, *(_Numbered(subscriber, index) for subscriber in subscribers)]
-    control = ControlLoop(policy, cameras, servo, clock, pacer, told, stopwatch=MonotonicClock())
+    stopwatch = MonotonicClock()
+    control = ControlLoop(policy, cameras, servo, clock, pacer, told, stopwatch=stopwatch, safety=settings.safety)
     result = control.run_episode(asked.text, judge.limit, done)
     return LockstepEpisode(replace(result, index=index), last.frames)

@@ -7,7 +7,7 @@ ticks the servo loop and the simulation between two steps. Recording and showing
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from drivers.arm import ArmSpec, Array, JointState, ReleaseReport, frozen
 from drivers.camera import Camera, CameraError
+from drivers.config import SafetyConfig
 from policies.policy import Action, Observation, Policy, PolicyError
 from runtime.clock import MILLISECOND, SECOND, Clock, Pacer
 from runtime.servo import ServoLoop, ServoState, Target
@@ -24,7 +25,9 @@ TIME_LIMIT = "time limit"
 INTERRUPTED = "interrupted"
 FAULT = "fault: "  # an outcome that begins so says why the arm was stopped
 
-FRAME_AGE_MAX_S = 0.5  # ten control steps; an older image shows another world
+
+class StaleError(Exception):
+    """What is observed is not what is there now: a camera or the joints. The message says which, and what to do."""
 
 
 class Servo(Protocol):
@@ -49,8 +52,12 @@ class Servo(Protocol):
         """Decelerate and hold; returns when the arm is at rest or cannot be reached any more. Never raises for
         either: `state().fault` says what is wrong."""
 
+    def fault(self, text: str) -> None:
+        """Latch a fault that was seen on this side: decelerate and do what is configured to follow. Never raises."""
+
     def reset(self) -> None:
-        """Forget the latched fault; never starts motion. Raises `RefusedError` while the arm decelerates."""
+        """Forget the latched fault; never starts motion. Raises `RefusedError` while the arm decelerates, and
+        `ArmError` when the bus is still gone."""
 
     def stop(self, release: bool = True) -> ReleaseReport | None:
         """Hold, switch torque off if `release`, and close the arm; reports what torque was read back."""
@@ -59,11 +66,17 @@ class Servo(Protocol):
 class LockstepServo:
     """A `Servo` in this process: time passes only in `elapse` and `hold`, as the simulation goes.
 
-    `advance(seconds)` must step the simulation and the loop's clock by that much.
+    `advance(seconds)` must step the simulation and the loop's clock by that much. `on_tick` is told every tick's state.
     """
 
-    def __init__(self, loop: ServoLoop, advance: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        loop: ServoLoop,
+        advance: Callable[[float], None],
+        on_tick: Callable[[ServoState], None] | None = None,
+    ) -> None:
         settings = loop.settings
+        self._on_tick = on_tick
         self._loop = loop
         self._advance = advance
         self._period_s = settings.period_ns / SECOND
@@ -85,6 +98,8 @@ class LockstepServo:
 
     def _tick(self) -> None:
         self._loop.tick(self._loop.clock.now())
+        if self._on_tick is not None:
+            self._on_tick(self._loop.state())
         self._advance(self._period_s)
 
     def state(self) -> ServoState:
@@ -94,6 +109,9 @@ class LockstepServo:
         self._loop.hold()
         while self._loop.supervisor.state is State.STOPPING:
             self._tick()
+
+    def fault(self, text: str) -> None:
+        self._loop.fault(text)
 
     def reset(self) -> None:
         self._loop.reset()
@@ -129,6 +147,7 @@ class Step:
     split_ms: Mapping[str, float]  # observe, decide, act
     late_ms: float  # started so long after it was due
     missed: bool  # finished after the next step was due
+    frame_stamps: Mapping[str, int] = field(default_factory=dict)  # ns, when each camera's image was captured
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +191,7 @@ class ControlLoop:
         subscribers: Sequence[Subscriber] = (),
         *,
         stopwatch: Clock | None = None,
-        frame_age_max_s: float = FRAME_AGE_MAX_S,
+        safety: SafetyConfig | None = None,
     ) -> None:
         self._policy = policy
         self._cameras = {name: cameras[name] for name in sorted(cameras)}
@@ -181,7 +200,7 @@ class ControlLoop:
         self._pacer = pacer
         self._subscribers = tuple(subscribers)
         self._stopwatch = stopwatch or clock
-        self._frame_age_max = round(frame_age_max_s * SECOND)
+        self._safety = safety or SafetyConfig()
         self._spec = servo.spec
         self._joint_targets = frozen(np.zeros(self._spec.joints))
         self._episodes = 0
@@ -230,11 +249,18 @@ class ControlLoop:
         while record.steps < max_steps:
             try:
                 step = self.step(record.steps)
-            except CameraError as error:
+            except StaleError as error:
+                self._servo.fault(str(error))
                 return f"{FAULT}{error}"
             record.add(step)
             for subscriber in self._subscribers:
                 subscriber.on_step(step)
+            if record.missed_in_a_row >= self._safety.deadline_misses_max:
+                self._servo.fault(
+                    f"policy loop: {record.missed_in_a_row} control steps in a row came late; the last took "
+                    + ", ".join(f"{name} {ms:.0f}" for name, ms in step.split_ms.items())
+                    + " ms"
+                )
             self._servo.elapse()
             if (fault := self._servo.state().fault) is not None:
                 return f"{FAULT}{fault}"
@@ -243,12 +269,12 @@ class ControlLoop:
         return TIME_LIMIT
 
     def step(self, index: int) -> Step:
-        """Wait until the step is due, observe, decide, act. Raises `CameraError` and `PolicyError`."""
+        """Wait until the step is due, observe, decide, act. Raises `StaleError` and `PolicyError`."""
         tick = self._pacer.wait()
         watch = self._stopwatch
         started = watch.now()
         state = self._servo.state()
-        observation = self._observe(state)
+        observation, frame_stamps = self._observe(state)
         observed = watch.now()
         action = self._policy.act(observation)
         decided = watch.now()
@@ -275,21 +301,34 @@ class ControlLoop:
             },
             tick.late_ns / MILLISECOND,
             self._clock.now() > tick.scheduled + self._pacer.period_ns,
+            frame_stamps,
         )
 
-    def _observe(self, state: ServoState) -> Observation:
+    def _observe(self, state: ServoState) -> tuple[Observation, dict[str, int]]:
+        """What is sensed now, and when each image was captured (ns)."""
         images: dict[str, NDArray[np.uint8]] = {}
+        stamps: dict[str, int] = {}
+        self._check_age("joints: the last reading", state.joints.stamp, "is the bus overloaded?")
         for name, camera in self._cameras.items():
-            frame = camera.read()
-            age = self._clock.now() - frame.stamp
-            if age > self._frame_age_max:
-                raise CameraError(
-                    f"camera {name}: the last frame is {age / MILLISECOND:.0f} ms old, "
-                    f"at most {self._frame_age_max / MILLISECOND:.0f} ms: check its cable and its frame rate"
+            try:
+                frame = camera.read()
+            except CameraError as error:
+                raise StaleError(str(error)) from error
+            self._check_age(f"camera {name}: the last frame", frame.stamp, "check its cable and its frame rate")
+            if frame.repeats >= self._safety.repeated_frames_max:
+                raise StaleError(
+                    f"camera {name}: the last {frame.repeats + 1} frames are the same to the last bit: it is frozen, "
+                    "plug it in anew"
                 )
             images[name] = frame.image
+            stamps[name] = frame.stamp
         proprioception = {"joint_positions": state.positions, "joint_targets": self._joint_targets}
-        return Observation(self._clock.now(), images, proprioception)
+        return Observation(self._clock.now(), images, proprioception), stamps
+
+    def _check_age(self, what: str, stamp: int, remedy: str) -> None:
+        age, limit = (self._clock.now() - stamp) / SECOND, self._safety.observation_age_max_s
+        if age > limit:
+            raise StaleError(f"{what} is {age * 1000:.0f} ms old, at most {limit * 1000:.0f} ms: {remedy}")
 
 
 class _Record:
@@ -297,10 +336,11 @@ class _Record:
 
     def __init__(self, max_steps: int) -> None:
         self.steps = 0
-        self.missed = 0
+        self.missed = self.missed_in_a_row = 0
         self.step_ms = np.zeros(max_steps)
 
     def add(self, step: Step) -> None:
         self.step_ms[self.steps] = sum(step.split_ms.values())
         self.steps += 1
         self.missed += step.missed
+        self.missed_in_a_row = self.missed_in_a_row + 1 if step.missed else 0

@@ -1,4 +1,4 @@
-"""Who may wait for whom on a shared processor: real-time scheduling where it is granted, collections off the tick.
+"""Who goes first on a shared machine: real-time scheduling where it is granted, collections off the tick, memory.
 
 Only the servo loop asks for it. The policy's threads must not: they fill every core for a third of the time, and at
 real-time priority they starve the kernel's own workers, which carry a serial line's bytes. Measured once on 2 cores,
@@ -10,9 +10,11 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 SERVO = 50  # what ros2_control asks for
+EXPENDABLE = 500  # of 1000, added to the share of memory that a process has (proc_pid_oom_score_adj(5))
 
 
 def prefer_real_time(priority: int) -> str | None:
@@ -24,6 +26,15 @@ def prefer_real_time(priority: int) -> str | None:
     except PermissionError:
         return f"real-time scheduling was refused: expect some jitter, or allow it with `ulimit -r {priority}`"
     return None
+
+
+def prefer_to_be_killed() -> None:
+    """When memory runs out the system should end this process, the policy's, and not the one that holds the arm.
+
+    Those that it starts afterwards take this over; what the system refuses is no worse than before.
+    """
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(EXPENDABLE))
 
 
 @contextmanager

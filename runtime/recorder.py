@@ -1,49 +1,65 @@
 """The flight recorder: a subscriber of the control loop that writes MCAP from a thread of its own.
 
-The tick only appends to a bounded queue; when the disk cannot keep up, whole steps are dropped and counted, and the
-count stands in every later step and at the end of the file. Every `FLUSH_PERIOD` the writer ends the chunk in hand and
-syncs the file, so a crash, SIGKILL included, loses at most that much; `runtime.recording` reads what is left.
+The control step only appends to a bounded queue, and the servo process only writes to a ring in shared memory; what
+finds either of them full is dropped and counted, and the counts are in the recording. Every `FLUSH_PERIOD` the writer
+ends the chunk in hand and syncs the file, so a crash, SIGKILL included, loses at most that much and
+`runtime.recording` reads what is left. A disk that is full ends the recording, with a notice, and nothing else.
 
-Topics: /camera/<name> (foxglove.CompressedImage, JPEG), /joints and /command (foxglove.JointStates), /log
-(foxglove.Log), /step (gato_arm.Step) and /episode (gato_arm.Episode). Knows no policy, no robot and no simulator.
+docs/recording.md lists the topics. Knows no policy, no robot and no simulator.
 """
 
 from __future__ import annotations
 
-import base64
-import io
-import json
-import os
+import contextlib
 import queue
 import threading
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from mcap.writer import Writer
-
-from runtime.recording_schemas import SCHEMAS
-
-if TYPE_CHECKING:
-    from runtime.loop import EpisodeInfo, EpisodeResult, Step
+from runtime.loop import FAULT, EpisodeInfo, EpisodeResult, Step
+from runtime.recording_file import RecordingFile
+from runtime.recording_messages import (
+    Json,
+    file_time,
+    image_message,
+    joints_message,
+    log_line,
+    pair_message,
+    step_message,
+    tick_message,
+)
+from runtime.servo_state import ServoState
 
 FILE_NAME = "recording.mcap"
-CHUNK_BYTES = 64 * 1024
-FLUSH_PERIOD = 0.5  # s
+FLUSH_PERIOD = 0.2  # s
+DRAIN_PERIOD = 0.05  # s between two looks into the ring of servo ticks
+STATISTICS_PERIOD = 1.0  # s
 QUEUE_RECORDS = 400  # 20 s of control steps
 CLOSE_TIMEOUT = 10.0  # s, for the queue to drain
+PAIRS = 50  # (command, state) pairs that a fault carries, as libfranka's exception does
 
 DEBUG, INFO, WARNING, ERROR, FATAL = 1, 2, 3, 4, 5  # foxglove.Log levels
 
 
+class TickSource(Protocol):
+    """Where servo ticks are read from: `runtime.shared_block.SharedBlock`, for example."""
+
+    def drain(self) -> tuple[Sequence[ServoState], int]:
+        """The ticks since the last call, oldest first, and how many were lost."""
+
+    def close(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """What is queued: a step, an episode's beginning or end, or a log line, with its monotonic stamp in ns."""
+    """What is queued: what is told, its monotonic stamp in ns (None: the newest so far), and its content."""
 
     kind: str
-    stamp: int
+    stamp: int | None
     content: Any
 
 
@@ -61,25 +77,28 @@ class Recorder:
         epoch: int = 0,
         metadata: Mapping[str, str] | None = None,
         queue_records: int = QUEUE_RECORDS,
+        notify: Callable[[str], None] | None = None,
     ) -> None:
         """`epoch` is added to monotonic stamps (ns) to get the file's times: Unix time minus monotonic time in real
-        time, 0 in lock-step. `metadata` is stored in the file. Raises OSError when the file cannot be made."""
-        folder.mkdir(parents=True, exist_ok=True)
+        time, 0 in lock-step. `metadata` is stored in the file. `notify` is told, on the recorder's thread and in one
+        line, when the recording ends early. Raises `RecordingError` when there is a recording in `folder` already, and
+        OSError when the file cannot be made."""
         self.path = folder / FILE_NAME
         self.dropped = 0  # records that found the queue full
+        self.ticks_dropped = 0  # servo ticks that were overwritten before they were read
         self.error: OSError | None = None  # what ended the writing early, e.g. a full disk
         self._joint_names = joint_names
         self._epoch = epoch
+        self._notify = notify
         self._episode = -1
         self._queue: queue.Queue[_Entry | None] = queue.Queue(queue_records)
-        # mcap puts a buffer of 8 KiB around a raw file; one of 1 byte passes every chunk straight to the system.
-        self._file = io.BufferedWriter(io.FileIO(self.path, "w"), buffer_size=1)
-        self._writer: Any = Writer(self._file, chunk_size=CHUNK_BYTES)  # Any: half of mcap's writer has no types
-        self._writer.start(profile="", library="gato-arm")
-        self._writer.add_metadata("gato_arm", {"joints": ",".join(joint_names), **(metadata or {})})
-        self._channels: dict[str, int] = {}
-        self._schemas: dict[str, int] = {}
-        self._sequence = 0
+        self._source: TickSource | None = None
+        self._pairs: deque[ServoState] = deque(maxlen=PAIRS)
+        self._last: ServoState | None = None
+        self._stamp: int | None = None  # ns, of the newest record
+        self._told_dropped = 0
+        self._told_fault: str | None = None  # of this episode
+        self._file = RecordingFile(self.path, {"joints": ",".join(joint_names), **(metadata or {})})
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
@@ -93,39 +112,53 @@ class Recorder:
     # ---- on the control loop's thread: append and return
 
     def on_episode_start(self, info: EpisodeInfo) -> None:
-        self._put(_Entry("start", info.stamp, info))
+        self._put("start", info.stamp, info)
 
     def on_step(self, step: Step) -> None:
-        self._put(_Entry("step", step.stamp, step))
+        self._put("step", step.stamp, step)
 
     def on_episode_end(self, result: EpisodeResult) -> None:
-        self._put(_Entry("end", result.stamp, result))
+        self._put("end", result.stamp, result)
+
+    def on_tick(self, state: ServoState) -> None:
+        """Record one servo tick, where the servo loop runs in this process; else see `follow`."""
+        self._put("tick", state.stamp, state)
 
     def verdict(self, result: EpisodeResult) -> None:
         """Correct an episode's outcome, for a judge who speaks after the end."""
-        self._put(_Entry("verdict", result.stamp, result))
+        self._put("verdict", result.stamp, result)
 
     def log(self, stamp: int, level: int, message: str) -> None:
         """Add a line to /log; `stamp` in monotonic ns, `level` one of DEBUG … FATAL."""
-        self._put(_Entry("log", stamp, (level, message)))
+        self._put("log", stamp, (level, message))
+
+    def event(self, stamp: int | None, kind: str, text: str) -> None:
+        """Something that happened, as an operator's action: `kind` in a word, `text` in a line; `stamp` in monotonic
+        ns, None: with the newest record."""
+        self._put("event", stamp, (kind, text))
+
+    def follow(self, source: TickSource) -> None:
+        """Record every tick of `source` from here on; the recorder closes it. An earlier source is read to its end."""
+        self._put("follow", None, source)
 
     def close(self) -> None:
         """Write what is queued, then the index. Takes at most `CLOSE_TIMEOUT`; may be called more than once."""
         if self._closed:
             return
         self._closed = True
-        try:
-            self._queue.put(None, timeout=CLOSE_TIMEOUT)
-        except queue.Full:
-            return  # the disk has stalled; the file stays readable by recovery
-        self._thread.join(CLOSE_TIMEOUT)
+        deadline = time.monotonic() + CLOSE_TIMEOUT
+        while self._thread.is_alive() and time.monotonic() < deadline:
+            with contextlib.suppress(queue.Full):
+                self._queue.put(None, timeout=0.1)
+                self._thread.join(CLOSE_TIMEOUT)
+        # A disk that stalled for so long leaves a file that recovery reads.
 
-    def _put(self, entry: _Entry) -> None:
+    def _put(self, kind: str, stamp: int | None, content: object) -> None:
         if self._closed or self.error is not None:
             self.dropped += 1
             return
         try:
-            self._queue.put_nowait(entry)
+            self._queue.put_nowait(_Entry(kind, stamp, content))
         except queue.Full:
             self.dropped += 1
 
@@ -136,133 +169,152 @@ class Recorder:
             self._write_all()
         except OSError as error:
             self.error = error
+            reason = error.strerror or str(error)
+            self._file.abandon({"dropped": str(self.dropped), "error": reason})
+            if self._notify is not None:
+                self._notify(f"recording  stopped, the arm goes on: {self.path}: {reason}")
         finally:
+            self._leave_source()
             self._file.close()
 
     def _write_all(self) -> None:
-        due = time.monotonic() + FLUSH_PERIOD
-        while True:
+        flush = statistics = time.monotonic()
+        over = False
+        while not over:
             try:
-                entry = self._queue.get(timeout=max(0.0, due - time.monotonic()))
+                entry = self._queue.get(timeout=DRAIN_PERIOD)
             except queue.Empty:
                 pass
             else:
-                if entry is None:
-                    break
-                self._write(entry)
-            if time.monotonic() >= due:
-                self._sync()
-                due = time.monotonic() + FLUSH_PERIOD
-        self._writer.flush()
-        self._writer.add_metadata("end", {"dropped": str(self.dropped)})
-        self._writer.finish()
-        self._sync()
+                over = entry is None
+                if entry is not None:
+                    self._write(entry)
+            self._drain()
+            now = time.monotonic()
+            if now >= flush + FLUSH_PERIOD or over:
+                self._tell_drops()
+                if now >= statistics + STATISTICS_PERIOD or over:
+                    self._statistics()
+                    statistics = now
+                self._file.commit()
+                flush = now
+        self._file.finish({"dropped": str(self.dropped), "ticks_dropped": str(self.ticks_dropped)})
 
-    def _sync(self) -> None:
-        self._writer.flush()
-        os.fsync(self._file.fileno())
+    def _drain(self) -> None:
+        if self._source is not None:
+            states, lost = self._source.drain()
+            self.ticks_dropped += lost
+            for state in states:
+                self._write_tick(state)
+
+    def _leave_source(self) -> None:
+        source, self._source = self._source, None
+        if source is not None:
+            source.close()
+
+    def _tell_drops(self) -> None:
+        dropped = self.dropped + self.ticks_dropped
+        if self._stamp is not None and dropped > self._told_dropped:
+            self._log(
+                self._stamp, WARNING, f"recorder: {dropped - self._told_dropped} records dropped, {dropped} in all"
+            )
+            self._told_dropped = dropped
+
+    def _statistics(self) -> None:
+        if self._stamp is None:
+            return  # nothing happened yet, hence no time
+        content = {
+            "timestamp": self._time(self._stamp),
+            "messages": self._file.messages,
+            "bytes": self._file.size,
+            "queued": self._queue.qsize(),
+            "dropped": self.dropped,
+            "ticks_dropped": self.ticks_dropped,
+        }
+        self._message("/recorder", "gato_arm.Recorder", self._stamp, content)
 
     def _write(self, entry: _Entry) -> None:
+        stamp = entry.stamp if entry.stamp is not None else self._stamp or 0
+        content = entry.content
+        if entry.kind != "follow":
+            self._stamp = max(self._stamp or stamp, stamp)
         if entry.kind == "step":
-            self._write_step(entry.content)
+            self._write_step(content)
+        elif entry.kind == "tick":
+            self._write_tick(content)
         elif entry.kind == "log":
-            level, message = entry.content
-            self._message(
-                "/log",
-                "foxglove.Log",
-                entry.stamp,
-                {
-                    "timestamp": self._time(entry.stamp),
-                    "level": level,
-                    "message": message,
-                    "name": "gato-arm",
-                    "file": "",
-                    "line": 0,
-                },
-            )
+            self._log(stamp, *content)
+        elif entry.kind == "event":
+            self._event(stamp, *content)
+        elif entry.kind == "follow":
+            self._drain()
+            self._leave_source()
+            self._source = content
         elif entry.kind == "start":
-            info: EpisodeInfo = entry.content
-            self._episode = info.index
-            self._message(
-                "/episode",
-                "gato_arm.Episode",
-                entry.stamp,
-                {"event": "start", "index": info.index, "task": info.task, "dropped": self.dropped},
-            )
+            self._episode, self._told_fault = content.index, None
+            told = {"index": content.index, "task": content.task, "policy": content.policy, "dropped": self.dropped}
+            self._message("/episode", "gato_arm.Episode", stamp, {"event": "start", **told})
         else:
-            result: EpisodeResult = entry.content
-            self._message(
-                "/episode",
-                "gato_arm.Episode",
-                entry.stamp,
-                {
-                    "event": entry.kind,
-                    "index": result.index,
-                    "task": result.task,
-                    "outcome": result.outcome,
-                    "steps": result.steps,
-                    "dropped": self.dropped,
-                },
-            )
+            self._write_end(entry.kind, content)
+
+    def _write_end(self, event: str, result: EpisodeResult) -> None:
+        told = {"index": result.index, "task": result.task, "outcome": result.outcome, "steps": result.steps}
+        self._message("/episode", "gato_arm.Episode", result.stamp, {"event": event, **told, "dropped": self.dropped})
+        if event == "end" and result.outcome.startswith(FAULT):
+            self._drain()
+            text = result.outcome.removeprefix(FAULT)
+            if text != self._told_fault:  # else a servo tick has told it
+                self._fault(result.stamp, text)
 
     def _write_step(self, step: Step) -> None:
-        from runtime.picture import jpeg
-
         for camera, image in step.observation.images.items():
+            captured = self._time(step.frame_stamps.get(camera, step.observation.stamp))
             self._message(
-                f"/camera/{camera}",
-                "foxglove.CompressedImage",
-                step.stamp,
-                {
-                    "timestamp": self._time(step.observation.stamp),
-                    "frame_id": camera,
-                    "format": "jpeg",
-                    "data": base64.b64encode(jpeg(image)).decode("ascii"),
-                },
+                f"/camera/{camera}", "foxglove.CompressedImage", step.stamp, image_message(captured, camera, image)
             )
-        state = step.joint_state
-        self._joints("/joints", state.stamp, positions=state.positions, velocities=state.velocities, loads=state.loads)
-        self._joints("/command", step.stamp, positions=step.command)
-        self._message(
-            "/step",
-            "gato_arm.Step",
-            step.stamp,
-            {
-                "timestamp": self._time(step.stamp),
-                "episode": self._episode,
-                "index": step.index,
-                "tokens": step.action.tokens.tolist(),
-                "targets": step.action.targets.tolist(),
-                "command": step.command.tolist(),
-                "proprioception": {name: values.tolist() for name, values in step.observation.proprioception.items()},
-                "split_ms": dict(step.split_ms),
-                "late_ms": step.late_ms,
-                "missed": step.missed,
-                "dropped": self.dropped,
-            },
-        )
+        state, names = step.joint_state, self._joint_names
+        for topic, stamp, content in (
+            ("/joints", state.stamp, joints_message(self._time(state.stamp), names, state.positions, state)),
+            ("/command", step.stamp, joints_message(self._time(step.stamp), names, step.command)),
+            ("/target", step.stamp, joints_message(self._time(step.stamp), names, step.action.targets)),
+        ):
+            self._message(topic, "foxglove.JointStates", stamp, content)
+        self._message("/step", "gato_arm.Step", step.stamp, step_message(step, self._episode, self.dropped, self._time))
 
-    def _joints(self, topic: str, stamp: int, *, positions: Any, velocities: Any = None, loads: Any = None) -> None:
-        joints = []
-        for i, name in enumerate(self._joint_names):
-            joint = {"name": name, "position": float(positions[i])}
-            if velocities is not None:
-                joint["velocity"] = float(velocities[i])
-            if loads is not None:
-                joint["effort"] = float(loads[i])  # a share of the stall torque, not N m: the bus reports no more
-            joints.append(joint)
-        self._message(topic, "foxglove.JointStates", stamp, {"timestamp": self._time(stamp), "joints": joints})
+    def _write_tick(self, state: ServoState) -> None:
+        self._stamp = max(self._stamp or state.stamp, state.stamp)
+        last, self._last = self._last, state
+        self._pairs.append(state)
+        self._message("/tick", "gato_arm.Tick", state.stamp, tick_message(state, self._time))
+        if last is not None and last.state is not state.state:
+            self._event(state.stamp, "state", f"{last.state.name.lower()} -> {state.state.name.lower()}")
+        before = None if last is None else last.fault
+        if state.fault is not None and state.fault != before:
+            self._fault(state.stamp, state.fault)
+        elif state.fault is None and before is not None:
+            self._event(state.stamp, "reset", f"fault forgotten: {before}")
+
+    def _event(self, stamp: int, kind: str, text: str) -> None:
+        self._message("/event", "gato_arm.Event", stamp, {"timestamp": self._time(stamp), "kind": kind, "text": text})
+        self._log(stamp, INFO, f"{kind}: {text}")
+
+    def _fault(self, stamp: int, text: str) -> None:
+        """A fault with the ticks before it, oldest first."""
+        self._told_fault = text
+        content = {
+            "timestamp": self._time(stamp),
+            "text": text,
+            "joints": list(self._joint_names),
+            "pairs": [pair_message(state, self._time) for state in self._pairs],
+        }
+        self._message("/fault", "gato_arm.Fault", stamp, content)
+        self._log(stamp, ERROR, f"fault: {text}")
+
+    def _log(self, stamp: int, level: int, text: str) -> None:
+        self._message("/log", "foxglove.Log", stamp, log_line(self._time(stamp), level, text))
 
     def _message(self, topic: str, schema: str, stamp: int, content: Mapping[str, Any]) -> None:
-        if topic not in self._channels:
-            if schema not in self._schemas:
-                data = json.dumps(SCHEMAS[schema]).encode()
-                self._schemas[schema] = self._writer.register_schema(schema, "jsonschema", data)
-            self._channels[topic] = self._writer.register_channel(topic, "json", self._schemas[schema])
-        moment = stamp + self._epoch
-        self._writer.add_message(self._channels[topic], moment, json.dumps(content).encode(), moment, self._sequence)
-        self._sequence += 1
+        self._file.message(topic, schema, stamp + self._epoch, content)
 
-    def _time(self, stamp: int) -> dict[str, int]:
-        seconds, nanoseconds = divmod(stamp + self._epoch, 1_000_000_000)
-        return {"sec": seconds, "nsec": nanoseconds}
+    def _time(self, stamp: int) -> Json:
+        return file_time(stamp + self._epoch)

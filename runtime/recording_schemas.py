@@ -18,7 +18,8 @@ def _object(title: str, required: tuple[str, ...], **properties: Schema) -> Sche
 _NUMBER: Schema = {"type": "number"}
 _INTEGER: Schema = {"type": "integer"}
 _STRING: Schema = {"type": "string"}
-_NUMBERS: Schema = {"type": "array", "items": _NUMBER}
+_NUMBERS: Schema = {"type": "array", "items": {"type": ["number", "null"]}}  # null: not finite
+_STRINGS: Schema = {"type": "array", "items": _STRING}
 _TIME = _object(
     "time", (), sec={"type": "integer", "minimum": 0}, nsec={"type": "integer", "minimum": 0, "maximum": 999_999_999}
 )
@@ -31,6 +32,20 @@ _JOINT = _object(
     acceleration=_NUMBER,
     effort=_NUMBER,
 )
+
+_COUNTS: Schema = {"type": "object", "additionalProperties": _INTEGER}
+_SPLIT: Schema = {"type": "object", "additionalProperties": _NUMBER}
+
+# One servo tick: what was asked, what was sent and why they differ, what was measured.
+_TICK: dict[str, Schema] = {
+    "state": _STRING,
+    "asked": {"type": ["array", "null"], "items": {"type": ["number", "null"]}},  # rad; null: nothing was asked
+    "command": _NUMBERS,  # rad, as sent
+    "reasons": _STRINGS,  # what the safety filter changed
+    "positions": _NUMBERS,  # rad, measured
+    "velocities": _NUMBERS,
+    "loads": _NUMBERS,
+}
 
 SCHEMAS: dict[str, Schema] = {
     "foxglove.CompressedImage": _object(
@@ -64,10 +79,48 @@ SCHEMAS: dict[str, Schema] = {
         targets=_NUMBERS,
         command=_NUMBERS,
         proprioception={"type": "object", "additionalProperties": _NUMBERS},
-        split_ms={"type": "object", "additionalProperties": _NUMBER},
+        frames={"type": "object", "additionalProperties": _TIME},
+        split_ms=_SPLIT,
         late_ms=_NUMBER,
         missed={"type": "boolean"},
         dropped=_INTEGER,
+    ),
+    "gato_arm.Tick": _object(
+        "gato_arm.Tick",
+        ("timestamp", *_TICK),
+        timestamp=_TIME,
+        **_TICK,
+        age_ms=_NUMBER,  # of the joint reading
+        temperatures_c=_NUMBERS,
+        voltages=_NUMBERS,
+        errors=_STRINGS,
+        fault={"type": ["string", "null"]},
+        split_ms=_SPLIT,
+        counters=_COUNTS,
+    ),
+    "gato_arm.Event": _object(
+        "gato_arm.Event", ("timestamp", "kind", "text"), timestamp=_TIME, kind=_STRING, text=_STRING
+    ),
+    "gato_arm.Fault": _object(
+        "gato_arm.Fault",
+        ("timestamp", "text", "joints", "pairs"),
+        timestamp=_TIME,
+        text=_STRING,
+        joints=_STRINGS,
+        pairs={
+            "type": "array",
+            "items": _object("gato_arm.Pair", ("timestamp", *_TICK), timestamp=_TIME, **_TICK),
+        },
+    ),
+    "gato_arm.Recorder": _object(
+        "gato_arm.Recorder",
+        ("timestamp", "messages", "bytes", "queued", "dropped", "ticks_dropped"),
+        timestamp=_TIME,
+        messages=_INTEGER,
+        bytes=_INTEGER,
+        queued=_INTEGER,
+        dropped=_INTEGER,
+        ticks_dropped=_INTEGER,
     ),
     "gato_arm.Episode": _object(
         "gato_arm.Episode",
@@ -76,6 +129,7 @@ SCHEMAS: dict[str, Schema] = {
         index=_INTEGER,
         task=_STRING,
         outcome={"type": ["string", "null"]},
+        policy=_STRING,
         steps=_INTEGER,
         dropped=_INTEGER,
     ),

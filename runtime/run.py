@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,18 +16,22 @@ from types import FrameType
 
 from rich.console import Console
 
+from drivers.arm import ArmError
 from drivers.config import ConfigError, RobotConfig, load_robot
 from policies.artifact import PRETRAINED, check_robot, find_artifact, load_artifact
 from policies.policy import Policy, PolicyError
-from runtime.clock import SimulatedClock
+from runtime.clock import MonotonicClock, SimulatedClock
 from runtime.evaluate import EXPERT
+from runtime.keys import HELP, OperatorKeys
 from runtime.lockstep import ExpertPolicy, LastFrames, run_lockstep, task_of
 from runtime.loop import FAULT, EpisodeResult, Subscriber
 from runtime.picture import Cell, contact_sheet, save_png
 from runtime.progress import Episodes
 from runtime.recorder import ERROR, Recorder
 from runtime.report import SUCCESS, UNJUDGED, EpisodeOutcome, Report, write_json
+from runtime.servo_state import ServoState
 from runtime.stage import Stage, StageFault, real_time_stage
+from runtime.supervisor import RefusedError, Stop
 
 OK, FAULTED, INTERRUPTED = 0, 3, 130  # exit codes
 PICTURE = "episodes.png"
@@ -103,24 +109,32 @@ def _run(options: RunOptions, console: Console, interactive: bool) -> int:
     metadata = {"robot": config.name, "policy": name, "seed": str(options.seed)}
     last = LastFrames()
     with (
-        Recorder(options.folder, config.arm.spec().joint_names, epoch=epoch, metadata=metadata) as recorder,
         Episodes(console, options.episodes) as progress,
+        Recorder(
+            options.folder, config.arm.spec().joint_names, epoch=epoch, metadata=metadata, notify=progress.say
+        ) as recorder,
     ):
         subscribers: list[Subscriber] = [last, progress, recorder]
         if policy is None or simulated:
-            _play(options, SimulatedStage(policy, config, subscribers), played, progress, last, recorder)
+            _play(
+                options, SimulatedStage(policy, config, subscribers, recorder.on_tick), played, progress, last, recorder
+            )
         else:
+            operator = _Operator(progress, recorder)
             policy.reset(first)  # a task that it does not know is refused before anything starts
             with real_time_stage(
                 config,
                 policy,
                 subscribers,
                 seed=options.seed,
-                ask=progress.ask if interactive else None,
+                ask=operator.ask if interactive else None,
                 say=progress.say,
                 trace=options.folder / TRACE,
+                follow=recorder.follow,
+                listen=operator.listen if interactive else None,
             ) as stage:
-                _play(options, stage, played, progress, last, recorder)
+                recover = functools.partial(operator.resets, stage) if interactive else None
+                _play(options, stage, played, progress, last, recorder, recover)
     extra = {"robot": config.name, "recording": str(recorder.path), "recorder_dropped": recorder.dropped}
     report = Report(name, options.seed, tuple(played.outcomes), {**extra, "servo": played.servo})
     _leave(options, played, report, console, recorder)
@@ -128,13 +142,29 @@ def _run(options: RunOptions, console: Console, interactive: bool) -> int:
 
 
 def _play(
-    options: RunOptions, stage: Stage, played: _Played, progress: Episodes, last: LastFrames, recorder: Recorder
+    options: RunOptions,
+    stage: Stage,
+    played: _Played,
+    progress: Episodes,
+    last: LastFrames,
+    recorder: Recorder,
+    recover: Callable[[str], bool] | None = None,
 ) -> None:
-    """Play episodes until they are done, the arm faults or somebody presses Ctrl-C."""
+    """Play episodes until they are done, somebody presses Ctrl-C, or the arm faults and nobody resets it.
+
+    `recover` is told a fault and says whether the operator has reset it.
+    """
+    index = 0
     try:
-        for index in range(options.episodes):
+        while index < options.episodes:
             seed = options.seed + index
-            result = stage.play(index, task_of(index, options.task), seed)
+            try:
+                result = stage.play(index, task_of(index, options.task), seed)
+            except StageFault as fault:
+                recorder.log(time.monotonic_ns(), ERROR, str(fault))
+                if recover is None or not recover(str(fault)):
+                    raise
+                continue
             recorder.verdict(result)
             outcome = _outcome(index, seed, result)
             played.outcomes.append(outcome)
@@ -142,13 +172,56 @@ def _play(
             played.cells.append(Cell(last.frames, f"{index + 1}. {outcome.task}: {outcome.outcome}", tone))
             progress.end(outcome)
             played.servo = stage.counters()
+            index += 1
             if outcome.outcome.startswith(FAULT):
-                raise StageFault(outcome.outcome.removeprefix(FAULT))
+                fault_text = outcome.outcome.removeprefix(FAULT)
+                recorder.log(time.monotonic_ns(), ERROR, fault_text)
+                if recover is None or not recover(fault_text):
+                    raise StageFault(fault_text)
     except StageFault as fault:
-        recorder.log(time.monotonic_ns(), ERROR, str(fault))
         played.exit_code, played.ending = FAULTED, f"stopped by a fault: {fault}"
     except KeyboardInterrupt:
+        recorder.event(None, "operator", "interrupted: decelerate, hold, release")
         played.exit_code, played.ending = INTERRUPTED, "interrupted: the arm was decelerated, held and released"
+
+
+class _Operator:
+    """The person at the terminal: stops the arm by a key, answers questions, resets faults."""
+
+    def __init__(self, progress: Episodes, recorder: Recorder) -> None:
+        self._progress, self._recorder = progress, recorder
+        self._keys: OperatorKeys | None = None
+
+    @contextmanager
+    def listen(self, stop: Callable[[Stop], None]) -> Iterator[None]:
+        """Read keys inside `with`; `stop` is told of those that stop the arm."""
+
+        def pressed(category: Stop) -> None:
+            stop(category)
+            self._recorder.event(time.monotonic_ns(), "operator", f"stop of category {int(category)}: {category.name}")
+
+        with OperatorKeys(sys.stdin.fileno(), pressed, self._progress.say, MonotonicClock()) as self._keys:
+            self._progress.say(HELP)
+            yield
+
+    def ask(self, question: str) -> bool:
+        """Put a yes-or-no question."""
+        assert self._keys is not None  # questions are put while somebody listens
+        with self._keys.paused():
+            return self._progress.ask(question)
+
+    def resets(self, stage: Stage, fault: str) -> bool:
+        """Whether the operator has reset the arm after `fault`; asked again while that does not work."""
+        assert self._keys is not None
+        while self._keys.wants_reset(fault):
+            try:
+                stage.reset()
+            except (ArmError, RefusedError) as error:
+                fault = str(error)
+                continue
+            self._recorder.event(time.monotonic_ns(), "operator", f"reset after: {fault}")
+            return True
+        return False
 
 
 def _outcome(index: int, seed: int, result: EpisodeResult) -> EpisodeOutcome:
@@ -191,15 +264,29 @@ def _leave(options: RunOptions, played: _Played, report: Report, console: Consol
 class SimulatedStage:
     """The simulator in lock-step, as fast as the machine goes; `policy` None is the demonstrator."""
 
-    def __init__(self, policy: Policy | None, config: RobotConfig, subscribers: Sequence[Subscriber]) -> None:
-        self._policy, self._subscribers = policy, subscribers
+    def __init__(
+        self,
+        policy: Policy | None,
+        config: RobotConfig,
+        subscribers: Sequence[Subscriber],
+        on_tick: Callable[[ServoState], None],
+    ) -> None:
+        """`on_tick` is told every servo tick's state."""
+        self._policy, self._subscribers, self._on_tick = policy, subscribers, on_tick
         self._size = next(camera.size for camera in config.cameras.values())
         self._clock = SimulatedClock()
 
     def play(self, index: int, task: str, seed: int) -> EpisodeResult:
         make = ExpertPolicy if self._policy is None else self._given
         episode = run_lockstep(
-            make, task, seed, image_size=self._size, subscribers=self._subscribers, index=index, clock=self._clock
+            make,
+            task,
+            seed,
+            image_size=self._size,
+            subscribers=self._subscribers,
+            on_tick=self._on_tick,
+            index=index,
+            clock=self._clock,
         )
         return episode.result
 
@@ -209,6 +296,9 @@ class SimulatedStage:
 
     def counters(self) -> dict[str, int]:
         return {}
+
+    def reset(self) -> None:
+        """The next episode is a new arm."""
 
 
 def default_policy() -> str:

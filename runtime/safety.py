@@ -1,52 +1,103 @@
 """The safety filter: what a command must satisfy before it may reach a servo. Pure functions of state and target.
 
 Knows no bus, no clock and no policy. Arrays have shape (n,), one entry for each joint in `ArmSpec.joint_names` order,
-in rad, rad/s, rad/s^2. Everything is counted from the previous *command*, never from the measurement, so noise and a
-sagging joint cannot feed back into the motion.
+in rad, rad/s, rad/s^2, rad/s^3. Motion is counted from the previous *command*, never from the measurement, so noise and
+a sagging joint cannot feed back into it.
+
+One invariant carries every rule: from each command that is sent the arm can come to rest, within velocity, acceleration
+and jerk limits, without leaving its joint limits or meeting what the guard watches for. A step towards the target keeps
+it for the joint limits (see `runtime/motion.py`). For the guard the whole way to rest is looked at before the step is
+taken; where something is in it the arm takes the way to rest that was looked at the tick before.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import compress
+from typing import Protocol
 
 import numpy as np
 
 from drivers.arm import ArmSpec, Array, frozen
+from drivers.config import SafetyConfig
+from runtime.motion import Motion, step, way_to_rest
 
 NOT_FINITE = "target not finite"
 STALE = "target stale"
 POSITION = "position limit"
+MARGIN = "soft margin"
+START = "slow start"
 VELOCITY = "velocity limit"
 ACCELERATION = "acceleration limit"
-REASONS = (NOT_FINITE, STALE, POSITION, VELOCITY, ACCELERATION)
+JERK = "jerk limit"
+WORKSPACE = "workspace"
+COLLISION = "self-collision"
+TABLE = "table"
+TRACKING = "tracking error"
+REASONS = (
+    NOT_FINITE,
+    STALE,
+    POSITION,
+    MARGIN,
+    START,
+    VELOCITY,
+    ACCELERATION,
+    JERK,
+    WORKSPACE,
+    COLLISION,
+    TABLE,
+    TRACKING,
+)
 
 START_TOLERANCE = 0.05  # rad, how far beyond a limit an arm may rest and still be taken over (backlash, calibration)
+START_TIME = 0.3  # s after rest, over which the velocity limit grows from nothing to its full value
+MARGIN_SHARE = 0.2  # of the soft margin: as far ahead a joint in it may aim; 40 rad/s^2 stop 0.9 rad/s within 0.01 rad
+AT_GOAL = 1e-7  # rad, below any servo's resolution by far
+AT_LIMIT = 1 - 1e-6  # share of a limit from which on it counts as reached
+
+
+class Obstacles(Protocol):
+    """What the filter asks about the arm's surroundings; `runtime/guard.py` answers it."""
+
+    def obstructs(self, positions: Array, path: Sequence[Array]) -> str | None:
+        """Why an arm at `positions` may not go along `path`: `WORKSPACE`, `COLLISION` or `TABLE`; None: it may."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What every command stays within. Build it with `Limits.of(spec)`."""
+    """What every command stays within. Build it with `Limits.of(spec, safety)`."""
 
     position_min: Array
     position_max: Array
     velocity_max: Array
     acceleration_max: Array
-    age_max_s: float = 0.12  # older targets are not followed: at 20 Hz, two lost targets and some jitter
+    jerk_max: Array
+    soft_margin: float  # rad before a position limit, within which motion towards it is slow
+    age_max_s: float  # older targets are not followed
+    tracking_error_max: float  # rad between command and measurement, beyond which nothing is followed
 
     @classmethod
-    def of(cls, spec: ArmSpec, *, age_max_s: float = 0.12) -> Limits:
-        """The limits of an arm, and how old a target may be."""
-        return cls(spec.position_min, spec.position_max, spec.velocity_max, spec.acceleration_max, age_max_s)
+    def of(cls, spec: ArmSpec, safety: SafetyConfig | None = None) -> Limits:
+        """The limits of an arm; `safety` None: its defaults."""
+        safety = safety or SafetyConfig()
+        return cls(
+            spec.position_min,
+            spec.position_max,
+            spec.velocity_max,
+            spec.acceleration_max,
+            spec.jerk_max,
+            safety.soft_margin,
+            safety.target_age_max_s,
+            safety.tracking_error_max,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class FilterState:
-    """The previous command: where it was and how fast it moved."""
+    """The previous command: where it was, how it moved, and for how long (s, up to `START_TIME`) it has followed."""
 
-    positions: Array
-    velocities: Array
+    motion: Motion
+    followed: float
 
     @classmethod
     def at_rest(cls, positions: Array, limits: Limits) -> FilterState:
@@ -63,77 +114,115 @@ class FilterState:
                 f"joint {joint} rests at {positions[joint]:.3f} rad, outside "
                 f"[{limits.position_min[joint]:.3f}, {limits.position_max[joint]:.3f}]"
             )
-        return cls(frozen(inside), frozen(np.zeros_like(inside)))
+        still = frozen(np.zeros_like(inside))
+        return cls(Motion(frozen(inside), still, still), 0.0)
+
+    @property
+    def positions(self) -> Array:
+        return self.motion.positions
+
+    @property
+    def velocities(self) -> Array:
+        return self.motion.velocities
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What may be written: `positions` after this tick, reached at `velocities`; `reasons` names every rule that
-    changed the motion, in `REASONS` order."""
+    """What may be written, and `state`, from which the next command is counted.
 
-    positions: Array
-    velocities: Array
+    `reasons` names every rule that changed the motion, in `REASONS` order; without one the command is the target.
+    """
+
+    state: FilterState
     reasons: tuple[str, ...]
 
     @property
-    def state(self) -> FilterState:
-        """The state that the next command is counted from."""
-        return FilterState(self.positions, self.velocities)
+    def positions(self) -> Array:
+        return self.state.motion.positions
+
+    @property
+    def velocities(self) -> Array:
+        return self.state.motion.velocities
 
 
-def approach_velocity(distance: float, acceleration: float, dt: float) -> float:
-    """The highest speed (rad/s) at which a joint may start a tick and still stop within `distance` (rad, >= 0).
-
-    The discrete-time form of sqrt(2 a d). At n full steps of a*dt the stopping distance is a dt^2 n (n + 1) / 2, linear
-    in between; this is its exact inverse, so a joint lands on its target instead of stepping over it.
-    """
-    step = acceleration * dt
-    scaled = distance / (step * dt)
-    full = math.floor((math.sqrt(8.0 * scaled + 1.0) - 1.0) * 0.5)
-    return (scaled / (full + 1.0) + full * 0.5) * step
-
-
-def filter_command(state: FilterState, target: Array, target_age_s: float, dt: float, limits: Limits) -> Command:
+def filter_command(
+    state: FilterState,
+    target: Array,
+    target_age_s: float,
+    dt: float,
+    limits: Limits,
+    *,
+    measured: Array | None = None,
+    guard: Obstacles | None = None,
+) -> Command:
     """The next command on the way to `target`, one servo period of `dt` seconds after `state`.
 
-    A target that is not finite, or older than `limits.age_max_s` (NaN counts as older), is not followed at all: the
-    joints decelerate to rest along their motion. Otherwise the target is brought inside the joint limits and approached
-    with bounded velocity and acceleration, braking in time.
+    Nothing is followed, and every joint comes to rest along its motion, while the target is not finite or older than
+    `limits.age_max_s` (NaN counts as older), and while a joint's `measured` position is further from the previous
+    command than `limits.tracking_error_max` (NaN counts as further). Otherwise the target is brought inside the joint
+    limits, and in their soft margins close to the joint, and approached as fast as velocity, acceleration and jerk
+    limits allow, without overshoot. Where `guard` sees something in the way every joint comes to rest before it.
 
-    For a `state` that came from `FilterState.at_rest` or from this function with the same `dt`, every command stays
-    within position, velocity and acceleration limits, whatever the targets. For any other state position comes first.
+    For a `state` that came from `FilterState.at_rest` or from this function, every command stays within all limits,
+    measured by the finite differences of successive commands, whatever targets, ages and measurements were.
     """
-    goals = target.tolist()
-    finite = all(map(math.isfinite, goals))
-    fresh = target_age_s <= limits.age_max_s
-    beyond_position = beyond_velocity = beyond_acceleration = False
-    positions, velocities = [], []
-    # Joint by joint: for a handful of joints, floats are three times as fast as arrays.
-    for position, velocity, goal, low, high, velocity_max, acceleration_max in zip(
-        state.positions.tolist(),
-        state.velocities.tolist(),
-        goals,
-        limits.position_min.tolist(),
-        limits.position_max.tolist(),
-        limits.velocity_max.tolist(),
-        limits.acceleration_max.tolist(),
-        strict=True,
-    ):
-        wanted = 0.0
-        if finite and fresh:
-            inside = min(max(goal, low), high)
-            beyond_position |= inside != goal
-            speed = approach_velocity(abs(inside - position), acceleration_max, dt)
-            if speed > velocity_max:
-                beyond_velocity, speed = True, velocity_max
-            wanted = math.copysign(speed, inside - position)
-        change, change_max = wanted - velocity, acceleration_max * dt
-        if abs(change) > change_max:
-            beyond_acceleration, wanted = True, velocity + math.copysign(change_max, change)
-        # Braking keeps the joint inside by itself; the clip takes what rounding adds.
-        reached = min(max(position + wanted * dt, low), high)
-        positions.append(reached)
-        velocities.append((reached - position) / dt)
-    bound = (not finite, finite and not fresh, beyond_position, beyond_velocity, beyond_acceleration)
-    reasons = tuple(compress(REASONS, bound)) if any(bound) else ()
-    return Command(np.array(positions), np.array(velocities), reasons)
+    refused = {
+        NOT_FINITE: not np.isfinite(target).all(),
+        STALE: not target_age_s <= limits.age_max_s,
+        TRACKING: measured is not None and not (np.abs(state.positions - measured) <= limits.tracking_error_max).all(),
+    }
+    if any(refused.values()):
+        return Command(_rest(state, dt, limits), _named(refused))
+
+    inside = _clip(target, limits.position_min, limits.position_max)
+    goals = _clip(inside, *_soft_limits(state.positions, limits))
+    followed = min(state.followed + dt, START_TIME)
+    velocity_max = limits.velocity_max * (followed / START_TIME)
+    motion = _within(step(state.motion, goals, velocity_max, limits.acceleration_max, limits.jerk_max, dt), limits)
+    changed = {POSITION: (inside != target).any(), MARGIN: (goals != inside).any()}
+    if guard is not None:
+        path = [motion, *way_to_rest(motion, limits.acceleration_max, limits.jerk_max, dt)]
+        obstacle = guard.obstructs(state.positions, [ahead.positions for ahead in path])
+        if obstacle is not None:
+            return Command(_rest(state, dt, limits), _named(changed | {obstacle: True}))
+
+    short = np.abs(goals - motion.positions) > AT_GOAL
+    fast = short & (np.abs(motion.velocities) >= velocity_max * AT_LIMIT)
+    hard = short & (np.abs(motion.accelerations) >= limits.acceleration_max * AT_LIMIT)
+    changed |= {
+        START: followed < START_TIME and short.any(),
+        VELOCITY: fast.any(),
+        ACCELERATION: hard.any(),
+        JERK: (short & ~fast & ~hard).any(),
+    }
+    return Command(FilterState(motion, followed), _named(changed))
+
+
+def _soft_limits(positions: Array, limits: Limits) -> tuple[Array, Array]:
+    """How far each joint may aim: to its limit, or where that is in the soft margin no further than a share of the
+    margin ahead of the joint, or of the margin's edge. A joint is nowhere faster than it can stop before its goal."""
+    margin, ahead = limits.soft_margin, limits.soft_margin * MARGIN_SHARE
+    return (
+        np.maximum(limits.position_min, np.minimum(limits.position_min + margin, positions) - ahead),
+        np.minimum(limits.position_max, np.maximum(limits.position_max - margin, positions) + ahead),
+    )
+
+
+def _rest(state: FilterState, dt: float, limits: Limits) -> FilterState:
+    """The state after the next tick on the way to rest."""
+    motion = way_to_rest(state.motion, limits.acceleration_max, limits.jerk_max, dt)[0]
+    return FilterState(_within(motion, limits), state.followed)
+
+
+def _within(motion: Motion, limits: Limits) -> Motion:
+    """`motion` with what rounding put beyond the position limits taken off."""
+    return motion._replace(positions=_clip(motion.positions, limits.position_min, limits.position_max))
+
+
+def _clip(values: Array, low: Array, high: Array) -> Array:
+    # A third of the time of np.clip for a handful of joints.
+    return np.minimum(np.maximum(values, low), high)
+
+
+def _named(changed: dict[str, bool]) -> tuple[str, ...]:
+    return tuple(reason for reason in REASONS if changed.get(reason))

@@ -6,127 +6,59 @@ time; the same code either way. Nothing on the tick logs, opens a file or grows 
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from drivers.arm import Arm, ArmError, Array, JointState, ReleaseReport, frozen
 from runtime.clock import MILLISECOND, SECOND, Clock
-from runtime.safety import NOT_FINITE, FilterState, Limits, filter_command
-from runtime.supervisor import RefusedError, State, Supervisor
+from runtime.course import Following, Lowering, Target, moves, stopping_time
+from runtime.safety import NOT_FINITE, FilterState, Limits, Obstacles, filter_command
+from runtime.servo_state import FaultEntry, ServoCounters, ServoSettings, ServoState, Split, Tally
+from runtime.supervisor import RefusedError, State, Stop, Supervisor
+from runtime.watch import Trouble, Watch, gripping
+
+__all__ = ["FaultEntry", "ServoCounters", "ServoLoop", "ServoSettings", "ServoState", "Split", "Target"]
 
 HISTORY = 50  # (command, state) pairs kept for the fault record, as libfranka does
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where the joints should be one policy period after `stamp`."""
-
-    stamp: int  # monotonic ns, when it was decided
-    positions: Array  # rad, shape (n,)
-
-
-@dataclass(frozen=True, slots=True)
-class ServoSettings:
-    """How the servo loop behaves; the defaults are the project's rates and thresholds."""
-
-    period_ns: int = 10 * MILLISECOND  # 100 Hz
-    policy_period_ns: int = 50 * MILLISECOND  # 20 Hz
-    target_age_max_s: float = 0.12
-    failures_max: int = 10  # failed reads, or writes, in a row
-    overruns_max: int = 20  # ticks in a row that came at least one period late (libfranka's 20 lost packets)
-    temperature_max_c: float = 65.0  # STS3215: 70 C is its own cut-out
-
-
-class ServoCounters(NamedTuple):
-    """What happened since the loop connected."""
-
-    ticks: int = 0
-    skipped: int = 0  # cycles that were never run, because one before them took too long
-    read_failures: int = 0
-    write_failures: int = 0
-    targets: int = 0  # accepted
-    bus_sent: int = 0
-    bus_retried: int = 0
-    bus_corrupt: int = 0
-    bus_timed_out: int = 0
-    bus_failed: int = 0
-
-
-class Split(NamedTuple):
-    """Where the last tick spent its time, ns."""
-
-    read: int = 0
-    filter: int = 0
-    write: int = 0
-
-
-class FaultEntry(NamedTuple):
-    """One tick before a fault."""
-
-    stamp: int  # ns
-    command: Array  # rad, shape (n,)
-    positions: Array  # rad, shape (n,), measured
-
-
-@dataclass(frozen=True, slots=True)
-class ServoState:
-    """What the servo loop knows after a tick."""
-
-    stamp: int  # ns, of the tick
-    joints: JointState  # the last reading; its own stamp says how old it is
-    command: Array  # rad, shape (n,): the last command; the measured positions while there is no torque
-    state: State
-    fault: str | None
-    reasons: tuple[str, ...]  # what the safety filter changed on the last tick
-    counters: ServoCounters
-    split: Split
-
-    @property
-    def positions(self) -> Array:
-        return self.joints.positions
-
-    @property
-    def loads(self) -> Array:
-        return self.joints.loads
-
-    @property
-    def temperatures_c(self) -> Array:
-        return self.joints.temperatures_c
 
 
 class ServoLoop:
     """Owns a connected arm. Not thread-safe; `connect` first, then `tick` once a period.
 
-    Requests (`start`, `hold`, `reset`, `release`) are made between ticks. Motion needs a `start`, then fresh targets.
+    Requests (`start`, `hold`, `stop`, `reset`, `release`) are made between ticks. Motion needs a `start`, then fresh
+    targets. `guard` is asked by the filter about poses, if there is one.
+
+    `fault_record` holds the last `HISTORY` ticks before the latched fault, oldest first, and nothing without one;
+    `report` what was read back when torque was last switched off, None while it is on.
     """
 
-    def __init__(self, arm: Arm, clock: Clock, settings: ServoSettings | None = None) -> None:
+    def __init__(
+        self, arm: Arm, clock: Clock, settings: ServoSettings | None = None, guard: Obstacles | None = None
+    ) -> None:
         self.settings = settings or ServoSettings()
         self.clock = clock
         self.arm = arm
         self.supervisor = Supervisor()
-        self.limits = Limits.of(arm.spec, age_max_s=self.settings.target_age_max_s)
+        self.limits = Limits.of(arm.spec, self.settings.safety)
+        self._guard = guard
+        self._watch = Watch(arm.spec.joint_names, self.settings.safety)
+        self._grips = gripping(arm.spec.joint_names, self.settings.safety)
         self._dt = self.settings.period_ns / SECOND
         self._joints: JointState | None = None
         self._previous: FilterState | None = None
-        self._target: Target | None = None
-        self._origin: Array | None = None
+        self._following: Following | None = None
+        self._lowering: Lowering | None = None
+        self._asked: Array | None = None
         self._reasons: tuple[str, ...] = ()
         self._history: deque[FaultEntry] = deque(maxlen=HISTORY)
-        self._fault_record: tuple[FaultEntry, ...] = ()
+        self._tally = Tally()
         self._split = Split()
-        self._ticks = self._skipped = self._targets = 0
-        self._overruns_in_a_row = 0
-        self._read_failures = self._reads_failed_in_a_row = 0
-        self._write_failures = self._writes_failed_in_a_row = 0
+        self.fault_record: tuple[FaultEntry, ...] = ()
+        self.report: ReleaseReport | None = None
 
-    @property
-    def fault_record(self) -> tuple[FaultEntry, ...]:
-        """The last `HISTORY` ticks before the latched fault, oldest first; empty without one."""
-        return self._fault_record
+    # ---- requests, between ticks
 
     def connect(self) -> None:
         """Open the arm and read it once; torque stays as it is. Raises `ArmError`."""
@@ -134,27 +66,31 @@ class ServoLoop:
         self._joints = self.arm.read()
         self.supervisor.connected()
 
+    def take_over(self) -> bool:
+        """Hold a connected arm where it is if any joint has torque; returns whether one has.
+
+        An arm of which only some joints have it is held as a whole: half a limp arm is not safer. Raises `ArmError`.
+        """
+        energised = bool(self.arm.energised())
+        if energised:
+            self._hold_here(self.arm.hold())
+        else:
+            self._let_go()
+        return energised
+
     def start(self) -> None:
         """Allow motion from the next target on; an arm without torque is held where it is first.
 
         Raises `RefusedError` in a fault, and when a joint rests outside its limits; `ArmError` from the bus.
         """
         self.supervisor.check_start()
-        self._target = None
-        if not self.supervisor.energised:
+        self._following = None
+        if self._previous is None:
             self._rest(self.arm.read())
-            self._previous = self._rest(self.arm.hold())
-            self.supervisor.held()
+            self._hold_here(self.arm.hold())
+        else:  # the filter's slow start counts from here
+            self._previous = FilterState.at_rest(self._previous.positions, self.limits)
         self.supervisor.start()
-
-    def _rest(self, joints: JointState) -> FilterState:
-        """The state of an arm about to be held; refuses one that rests outside its limits."""
-        self._joints = joints
-        try:
-            return FilterState.at_rest(joints.positions, self.limits)
-        except ValueError as error:
-            names = " ".join(f"{index}={name}" for index, name in enumerate(self.arm.spec.joint_names))
-            raise RefusedError(f"{error} ({names}): move it inside by hand, or calibrate it") from error
 
     def submit(self, target: Target, now: int) -> None:
         """Take a target over; it replaces the last one. Ignored unless motion was asked for.
@@ -166,35 +102,60 @@ class ServoLoop:
         if not self.supervisor.armed or self._previous is None:
             return
         # A stamp from the future would never grow stale.
-        self._target = Target(min(target.stamp, now), target.positions)
-        self._origin = self._previous.positions
-        self._targets += 1
+        self._following = Following(Target(min(target.stamp, now), target.positions), self._previous.positions)
+        self._tally.targets += 1
 
     def hold(self) -> None:
-        """Decelerate, then hold; motion needs a new `start`."""
-        self.supervisor.stop()
-        self._target = None
+        """Decelerate, then hold; motion needs a new `start`. Ends a lowering where it is."""
+        self._stop(Stop.HOLD)
+
+    def stop(self, category: Stop, text: str) -> None:
+        """An operator's stop of that category, latched as a fault. A LOWER without a rest pose is a HOLD.
+
+        Raises `ArmError` from the bus when torque goes off at once.
+        """
+        if category is Stop.LOWER and self.settings.rest is None:
+            category, text = Stop.HOLD, f"{text}; it has no rest pose and holds"
+        try:
+            if category is Stop.POWER_OFF:
+                self._switch_off()
+        finally:
+            self._latch(text)
+        self._stop(category)
 
     def fault(self, text: str) -> None:
-        """Latch a fault from outside the tick: decelerate, then hold until `reset`."""
-        if self.supervisor.fault(text):
-            self._fault_record = tuple(self._history)
-        self._target = None
+        """Latch a fault from outside the tick: decelerate, then do what is configured to follow, until `reset`."""
+        self._trouble(Trouble(text, blocked=False))
+
+    def lower(self) -> None:
+        """Decelerate, go slowly to the rest pose and release there; without a rest pose, hold."""
+        self._stop(Stop.HOLD if self.settings.rest is None else Stop.LOWER)
 
     def reset(self) -> None:
-        """Forget the latched fault; never starts motion. Raises `RefusedError` while the arm decelerates."""
+        """Forget the latched fault; never starts motion.
+
+        The servos are asked which have torque, after a bus fault over a new connection: the arm comes back holding
+        where it is, or idle. Raises `RefusedError` while the arm is stopping, `ArmError` when the bus is still gone.
+        """
+        self.supervisor.check_stopped()
+        if self.supervisor.fault_text is None:
+            return
+        tally = self._tally
+        if tally.reads.in_a_row or tally.writes.in_a_row:
+            self.arm.close()
+            self.arm.connect()
+        self._joints = self.arm.read()
+        self.take_over()
         self.supervisor.reset()
-        self._fault_record = ()
-        self._reads_failed_in_a_row = self._writes_failed_in_a_row = self._overruns_in_a_row = 0
+        self.fault_record = ()
+        self._watch.forget()
+        tally.reads.in_a_row = tally.writes.in_a_row = tally.overruns.in_a_row = 0
 
     def release(self) -> ReleaseReport:
-        """Torque off. Raises `RefusedError` while the arm moves, `ArmError` from the bus."""
+        """Torque off; joints that keep it are a fault. Raises `RefusedError` while the arm moves, and `ArmError`."""
         if self.supervisor.state in (State.RUNNING, State.STOPPING):
             raise RefusedError("the arm moves: hold it before its torque is switched off")
-        report = self.arm.release()
-        self.supervisor.released()
-        self._previous = None
-        return report
+        return self._switch_off()
 
     def close(self) -> None:
         """Close the bus, leaving torque as it is."""
@@ -203,22 +164,23 @@ class ServoLoop:
 
     def overrun(self, skipped: int) -> None:
         """Tell, before each tick, how many cycles were skipped; too many such ticks in a row are a fault."""
-        self._skipped += skipped
-        self._overruns_in_a_row = self._overruns_in_a_row + 1 if skipped else 0
-        if self._overruns_in_a_row >= self.settings.overruns_max:
+        self._tally.skipped += skipped
+        if (overruns := self._tally.overruns.count(skipped > 0)) >= self.settings.overruns_max:
             read, filtered, write = (duration / MILLISECOND for duration in self._split)
             self.fault(
-                f"servo loop: {self._overruns_in_a_row} ticks in a row overran; the last took "
+                f"servo loop: {overruns} ticks in a row overran; the last took "
                 f"read {read:.1f}, filter {filtered:.1f}, write {write:.1f} ms"
             )
+
+    # ---- the tick
 
     def tick(self, now: int) -> None:
         """One servo period that began at `now` ns. Never raises for what the bus or the policy does."""
         if self.supervisor.state is State.DISCONNECTED:
             return
-        self._ticks += 1
+        self._tally.ticks += 1
         started = self.clock.now()
-        self._read()
+        self._read(now)
         read = self.clock.now()
         command = self._next_command(now)
         filtered = self.clock.now()
@@ -226,76 +188,154 @@ class ServoLoop:
             self._write(command, now)
         self._split = Split(read - started, filtered - read, self.clock.now() - filtered)
 
-    def _read(self) -> None:
+    def _read(self, now: int) -> None:
         try:
             joints = self.arm.read()
         except ArmError as error:
-            self._read_failures += 1
-            self._reads_failed_in_a_row += 1
-            if self._reads_failed_in_a_row == self.settings.failures_max:
-                self.fault(f"bus: {self._reads_failed_in_a_row} reads in a row failed: {error}")
+            if (failed := self._tally.reads.count(True)) >= self.settings.failures_max:
+                self._trouble(Trouble(f"bus: {failed} reads in a row failed: {error}", True))
             return
-        self._reads_failed_in_a_row = 0
+        self._tally.reads.count(False)
         self._joints = joints
-        if joints.errors:
-            self.fault(f"servo: {joints.errors[0]}")
-        hottest = int(joints.temperatures_c.argmax())
-        if joints.temperatures_c[hottest] > self.settings.temperature_max_c:
-            self.fault(
-                f"servo: {self.arm.spec.joint_names[hottest]} is at {joints.temperatures_c[hottest]:.0f} C, "
-                f"above {self.settings.temperature_max_c:.0f} C: let it cool down"
-            )
+        command = None if self._previous is None else self._previous.positions
+        if (trouble := self._watch.look(joints, command, now)) is not None:
+            self._trouble(trouble)
 
     def _next_command(self, now: int) -> FilterState | None:
         """The command for the end of this tick; None without torque."""
-        previous, target = self._previous, self._target
+        previous = self._previous
+        self._asked, self._reasons = None, ()
         if previous is None:
             return None
-        age = 0.0
-        if target is not None:
-            age = (now - target.stamp) / SECOND
-            if age > self.limits.age_max_s:
-                self.fault(f"target stale: {age * 1000:.0f} ms old, at most {self.limits.age_max_s * 1000:.0f} ms")
-            else:
-                self.supervisor.target_is_fresh()
-        if self.supervisor.state is State.RUNNING and target is not None and self._origin is not None:
-            # The command is for the end of the tick, hence one period ahead: the target is reached as the next is due.
-            elapsed = now - target.stamp + self.settings.period_ns
-            share = min(1.0, elapsed / self.settings.policy_period_ns)
-            goal = self._origin + share * (target.positions - self._origin)
-            command = filter_command(previous, goal, age, self._dt, self.limits)
-            self._reasons = command.reasons
-            if NOT_FINITE in command.reasons:
-                self.fault(f"{NOT_FINITE}: {np.array2string(target.positions, precision=3, max_line_width=200)}")
-            return command.state
-        self._reasons = ()
-        if previous.velocities.any():
-            return filter_command(previous, previous.positions, float("inf"), self._dt, self.limits).state
-        self.supervisor.at_rest()
+        following = self._following
+        if following is not None:
+            self._judge_age(following.age(now))
+        supervisor = self.supervisor
+        if supervisor.state is State.RUNNING and following is not None:
+            return self._follow(previous, following, now)
+        if self._lowering is None and moves(previous.motion):
+            return self._filter(previous, previous.positions, math.inf)
+        if supervisor.lowering:
+            return self._lower(previous, now)
+        supervisor.at_rest()
         return previous
+
+    def _judge_age(self, age: float) -> None:
+        safety = self.settings.safety
+        if age > safety.silence_max_s:
+            self.fault(f"policy silent for {age * 1000:.0f} ms: it hangs, was stopped, or is too slow")
+        elif age <= safety.target_age_max_s:
+            self.supervisor.target_is_fresh()
+
+    def _follow(self, previous: FilterState, following: Following, now: int) -> FilterState:
+        settings, age = self.settings, following.age(now)
+        goal = following.goal(now, settings.period_ns, settings.policy_period_ns)
+        # Once the next target is due the arm keeps the time that it takes to be at rest without it.
+        limits = self.limits
+        stopping = stopping_time(previous.motion, limits.acceleration_max, limits.jerk_max) + 2 * self._dt
+        if following.due(now, settings.policy_period_ns) and age + stopping > settings.stopped_within_s:
+            age = math.inf
+        command = self._filter(previous, goal, age)
+        if NOT_FINITE in self._reasons:
+            values = np.array2string(following.target.positions, precision=3, max_line_width=200)
+            self.fault(f"{NOT_FINITE}: {values}")
+        if (trouble := self._watch.judge(self._reasons, now)) is not None:
+            self._trouble(trouble)
+        return command
+
+    def _filter(self, previous: FilterState, goal: Array, age: float) -> FilterState:
+        joints = self._joints
+        # What a gripper holds keeps it from its command: no error that should stop the arm.
+        measured = None if joints is None else np.where(self._grips, previous.positions, joints.positions)
+        command = filter_command(previous, goal, age, self._dt, self.limits, measured=measured, guard=self._guard)
+        self._asked, self._reasons = frozen(goal), command.reasons
+        return command.state
+
+    def _lower(self, previous: FilterState, now: int) -> FilterState | None:
+        """The next command on the way to the rest pose; None once torque is off there."""
+        if self._lowering is None:
+            self._lowering = Lowering.of(previous.positions, frozen(self.settings.rest), now)
+        lowering, joints = self._lowering, self._joints
+        assert joints is not None  # a held arm was read
+        if lowering.arrived(now, joints.positions) and not moves(previous.motion):
+            try:
+                self._switch_off()
+            except ArmError as error:
+                self._trouble(Trouble(f"release: {error}", blocked=True))
+                return previous
+            return None
+        if lowering.stuck(now):
+            text = f"lowering: the arm stays {lowering.distance(joints.positions):.2f} rad from its rest pose"
+            self._trouble(Trouble(text, blocked=True))
+        return self._filter(previous, lowering.goal(now), 0.0)
 
     def _write(self, command: FilterState, now: int) -> None:
         try:
             self.arm.write(command.positions)
         except ArmError as error:
-            self._write_failures += 1
-            self._writes_failed_in_a_row += 1
-            if self._writes_failed_in_a_row == self.settings.failures_max:
-                self.fault(f"bus: {self._writes_failed_in_a_row} writes in a row failed: {error}")
+            if (failed := self._tally.writes.count(True)) >= self.settings.failures_max:
+                self._trouble(Trouble(f"bus: {failed} writes in a row failed: {error}", True))
             # The servos stopped at the last goal that reached them; the next command starts from there, at rest.
             if self._previous is not None:
-                self._previous = FilterState(self._previous.positions, np.zeros_like(command.velocities))
+                self._previous = FilterState.at_rest(self._previous.positions, self.limits)
             return
-        self._writes_failed_in_a_row = 0
+        self._tally.writes.count(False)
         self._previous = command
         if self._joints is not None:
             self._history.append(FaultEntry(now, command.positions, self._joints.positions))
+
+    # ---- what happens to torque, and why
+
+    def _trouble(self, trouble: Trouble) -> None:
+        """A fault: the arm decelerates and holds, or is lowered if that is configured and motion is not the trouble."""
+        new = self._latch(trouble.text)
+        if trouble.blocked:
+            self._stop(Stop.HOLD)
+        elif new and self.settings.safety.stop == "lower":
+            self.lower()
+
+    def _latch(self, text: str) -> bool:
+        new = self.supervisor.fault(text)
+        if new:
+            self.fault_record = tuple(self._history)
+        self._following = None
+        return new
+
+    def _stop(self, category: Stop) -> None:
+        self.supervisor.stop(category)
+        self._following = self._lowering = None
+
+    def _rest(self, joints: JointState) -> FilterState:
+        """The state of an arm about to be held; refuses one that rests outside its limits."""
+        self._joints = joints
+        try:
+            return FilterState.at_rest(joints.positions, self.limits)
+        except ValueError as error:
+            names = " ".join(f"{index}={name}" for index, name in enumerate(self.arm.spec.joint_names))
+            raise RefusedError(f"{error} ({names}): move it inside by hand, or calibrate it") from error
+
+    def _hold_here(self, joints: JointState) -> None:
+        self._previous = self._rest(joints)
+        self.report = None
+        self.supervisor.held()
+
+    def _switch_off(self) -> ReleaseReport:
+        report = self.arm.release()
+        self._let_go()
+        self.report = report
+        if report.still_energised:
+            names = ", ".join(report.still_energised)
+            self._latch(f"release: {names} still energised: switch the arm's power off before touching it")
+        return report
+
+    def _let_go(self) -> None:
+        self.supervisor.released()
+        self._previous = self._following = self._lowering = None
 
     def state(self) -> ServoState:
         """What is known now. Raises `ArmError` before `connect`."""
         if self._joints is None:
             raise ArmError("the arm was never connected: connect it first")
-        bus = self.arm.counters
         return ServoState(
             stamp=self.clock.now(),
             joints=self._joints,
@@ -303,17 +343,7 @@ class ServoLoop:
             state=self.supervisor.state,
             fault=self.supervisor.fault_text,
             reasons=self._reasons,
-            counters=ServoCounters(
-                self._ticks,
-                self._skipped,
-                self._read_failures,
-                self._write_failures,
-                self._targets,
-                bus.sent,
-                bus.retried,
-                bus.corrupt,
-                bus.timed_out,
-                bus.failed,
-            ),
+            counters=self._tally.counters(self.arm.counters),
             split=self._split,
+            asked=self._asked,
         )

@@ -6,6 +6,7 @@ process may crash, hang or be killed; this one decelerates the arm and holds it.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -17,11 +18,22 @@ from typing import Any
 
 from drivers.arm import Arm, ArmError, ReleaseReport
 from drivers.config import ConfigError
-from runtime.clock import SECOND, MonotonicClock, Pacer
+from runtime.clock import MILLISECOND, SECOND, MonotonicClock, Pacer
 from runtime.priority import SERVO, prefer_real_time
+from runtime.safety import Obstacles
 from runtime.servo import ServoLoop, ServoSettings
-from runtime.shared_block import SharedBlock
-from runtime.supervisor import RefusedError, State
+from runtime.shared_block import ENDED, SharedBlock
+from runtime.stop_button import StopButton
+from runtime.supervisor import RefusedError, State, Stop
+
+PROMISE_NS = 250 * MILLISECOND  # 25 ticks: a servo process that is silent for longer hangs
+LONG_PROMISE_NS = 5 * SECOND  # while torque is switched: some ten bus transactions, each with its retries
+
+STOPPED = {
+    Stop.HOLD: "stopped by the operator",
+    Stop.LOWER: "lowered by the operator",
+    Stop.POWER_OFF: "power switched off by the operator",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +46,7 @@ class ChildSettings:
     parent: int  # process id
     servo: ServoSettings
     orphan_hold_s: float
+    make_guard: Callable[[], Obstacles | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,35 +60,40 @@ class Reply:
 
 def serve(settings: ChildSettings, connection: Connection) -> None:
     """The whole life of the servo process."""
-    # Ctrl-C reaches every process of the terminal; what to do about it is the policy process's decision.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Keys of the terminal reach every process of it, its end too; what to do is the policy process's decision.
+    for number in (signal.SIGINT, signal.SIGTSTP, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     block = SharedBlock(settings.joints, settings.block)
     try:
-        loop = _open(settings, connection)
-        if loop is not None:
+        opened = _open(settings, connection)
+        if opened is not None:
+            loop, button = opened
             try:
-                _Child(loop, block, connection, settings).run()
+                _Child(loop, button, block, connection, settings).run()
             finally:
                 loop.close()
+        block.write_promise(ENDED)  # not after an exception: the guardian has the arm then
     finally:
         block.close()
         block.unlink()
         connection.close()
+        gc.unfreeze()  # frozen objects are never freed: extension modules would complain of leaks at the end
 
 
-def _open(settings: ChildSettings, connection: Connection) -> ServoLoop | None:
-    """The connected loop, or None once the policy process was told why there is none."""
+def _open(settings: ChildSettings, connection: Connection) -> tuple[ServoLoop, StopButton | None] | None:
+    """The connected loop and the stop button, or None once the policy process was told why there is none."""
     try:
-        loop = ServoLoop(settings.open_arm(), MonotonicClock(), settings.servo)
+        arm = settings.open_arm()
+        if arm.spec.joints != settings.joints:
+            raise ConfigError(f"the arm has {arm.spec.joints} joints, not {settings.joints}")
+        obstacles = None if settings.make_guard is None else settings.make_guard()
+        button = None if settings.servo.safety.stop_button is None else StopButton(settings.servo.safety.stop_button)
+        loop = ServoLoop(arm, MonotonicClock(), settings.servo, obstacles)
         loop.connect()
     except (ArmError, ConfigError) as error:
         connection.send(Reply(0, "failed", str(error)))
         return None
-    if loop.arm.spec.joints != settings.joints:
-        connection.send(Reply(0, "failed", f"the arm has {loop.arm.spec.joints} joints, not {settings.joints}"))
-        loop.close()
-        return None
-    return loop
+    return loop, button
 
 
 def _prefer_real_time() -> tuple[str, ...]:
@@ -90,12 +108,20 @@ def _prefer_real_time() -> tuple[str, ...]:
 class _Child:
     """The loop around the servo loop: pacing, requests, and who is still there."""
 
-    def __init__(self, loop: ServoLoop, block: SharedBlock, connection: Connection, settings: ChildSettings) -> None:
+    def __init__(
+        self,
+        loop: ServoLoop,
+        button: StopButton | None,
+        block: SharedBlock,
+        connection: Connection,
+        settings: ChildSettings,
+    ) -> None:
         self._loop = loop
+        self._button = button
         self._block = block
         self._connection = connection
         self._settings = settings
-        self._last_target = 0
+        self._last_target = self._last_stop = 0
         self._ending: tuple[int, bool] | None = None  # the request to answer, and whether to release
         self._exit_at: int | None = None  # ns, once the policy process is gone
         self._terminated = False
@@ -105,17 +131,27 @@ class _Child:
         signal.signal(signal.SIGTERM, self._on_terminate)
         notes = _prefer_real_time()
         loop = self._loop
+        self._promise(PROMISE_NS)
         loop.tick(loop.clock.now())
         self._block.write_state(loop.state())
         self._answer(Reply(0, "ok", (notes, loop.state())))
         pacer = Pacer(loop.clock, self._settings.servo.period_ns)
         while not self._finished():
             tick = pacer.wait()
+            # A lowering ends with torque going off.
+            self._promise(LONG_PROMISE_NS if loop.supervisor.lowering else PROMISE_NS)
             loop.overrun(tick.skipped)
+            if self._button is not None and (pressed := self._button.poll()) is not None:
+                loop.fault(pressed)
             self._watch_parent(tick.started)
+            self._take_stop()
             self._take_target()
             loop.tick(loop.clock.now())
             self._block.write_state(loop.state())
+
+    def _promise(self, duration: int) -> None:
+        """Tell the guardian that it will hear of this process again within `duration` ns."""
+        self._block.write_promise(self._loop.clock.now() + duration)
 
     def _on_terminate(self, _signal: int, _frame: FrameType | None) -> None:
         self._terminated = True
@@ -128,7 +164,7 @@ class _Child:
         at_rest = loop.supervisor.state not in (State.RUNNING, State.STOPPING)
         if self._ending is not None and at_rest:
             number, release = self._ending
-            report = self._release() if release else None
+            report = (self._loop.report or self._release()) if release else None
             self._block.write_state(loop.state())
             self._answer(Reply(number, "ok", report))
             return True
@@ -136,6 +172,7 @@ class _Child:
         return at_rest and (self._terminated or left_alone)
 
     def _release(self) -> ReleaseReport:
+        self._promise(LONG_PROMISE_NS)
         try:
             return self._loop.release()
         except ArmError as error:
@@ -155,7 +192,7 @@ class _Child:
             self._orphaned(now)
 
     def _orphaned(self, now: int) -> None:
-        self._loop.fault("the policy process is gone: the arm holds")
+        self._loop.fault("the policy process is gone")
         self._exit_at = now + round(self._settings.orphan_hold_s * SECOND)
 
     def _answer(self, reply: Reply) -> None:
@@ -167,18 +204,25 @@ class _Child:
     def _serve_request(self, number: int, name: str, argument: Any) -> None:
         loop = self._loop
         content: Any = None
+        self._promise(LONG_PROMISE_NS)
         try:
             if name == "start":
                 self._skip_targets()
                 loop.start()
             elif name == "hold":
                 loop.hold()
+            elif name == "fault":
+                loop.fault(str(argument))
             elif name == "reset":
+                self._skip_stops()
                 loop.reset()
             elif name == "fault_record":
                 content = loop.fault_record
             elif name == "stop":
-                loop.hold()
+                if argument and self._settings.servo.safety.stop == "lower":
+                    loop.lower()
+                else:
+                    loop.hold()
                 self._ending = (number, bool(argument))
                 return
         except RefusedError as error:
@@ -195,6 +239,23 @@ class _Child:
         found = self._block.read_target()
         if found is not None:
             self._last_target = found[0]
+
+    def _skip_stops(self) -> None:
+        """A stop from before a reset is over; one that could not be done is not done later."""
+        found = self._block.read_stop()
+        if found is not None:
+            self._last_stop = found[0]
+
+    def _take_stop(self) -> None:
+        found = self._block.read_stop()
+        if found is None or found[0] == self._last_stop:
+            return
+        number, category = found
+        if category is Stop.POWER_OFF:
+            self._promise(LONG_PROMISE_NS)
+        with contextlib.suppress(ArmError):  # power that does not go off is tried again, tick by tick
+            self._loop.stop(category, STOPPED[category])
+            self._last_stop = number
 
     def _take_target(self) -> None:
         found = self._block.read_target()

@@ -8,28 +8,31 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import multiprocessing
 import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any, Self
 
 from drivers.arm import Arm, ArmError, ArmSpec, ReleaseReport
+from runtime import guardian
 from runtime.clock import MILLISECOND, SECOND, Clock, MonotonicClock
+from runtime.guardian_process import GuardianProcess
+from runtime.safety import Obstacles
 from runtime.servo import FaultEntry, ServoSettings, ServoState, Target
 from runtime.servo_child import ChildSettings, Reply, serve
 from runtime.shared_block import SharedBlock
-from runtime.supervisor import RefusedError, State
+from runtime.spawn import spawn
+from runtime.supervisor import RefusedError, State, Stop
 
 logger = logging.getLogger(__name__)
 
 READY_TIMEOUT_S = 20.0  # a new interpreter, imports and finding every servo
 REPLY_TIMEOUT_S = 3.0  # a hold is some ten bus transactions, each with its retries
-REST_TIMEOUT_S = 2.0  # from full speed it takes 70 ms
+REST_TIMEOUT_S = 2.0  # from full speed it takes 80 ms
+LOWERING_TIMEOUT_S = 20.0  # half a turn at the speed of a lowering, twice
 SILENCE_MAX_NS = 500 * MILLISECOND  # 50 ticks without a state: the servo loop hangs
 _POLL_NS = 2 * MILLISECOND
 
@@ -47,10 +50,12 @@ class ServoProcess:
         spec: ArmSpec,
         *,
         settings: ServoSettings | None = None,
+        make_guard: Callable[[], Obstacles | None] | None = None,
         orphan_hold_s: float = 5.0,
         clock: Clock | None = None,
     ) -> None:
         self._open_arm = open_arm
+        self._make_guard = make_guard
         self._spec = spec
         self._settings = settings or ServoSettings()
         self._orphan_hold_s = orphan_hold_s
@@ -58,6 +63,7 @@ class ServoProcess:
         self._block: SharedBlock | None = None
         self._process: SpawnProcess | None = None
         self._connection: Connection | None = None
+        self._guardian: GuardianProcess | None = None
         self._last: ServoState | None = None
         self._requests = 0
         self.notes: tuple[str, ...] = ()  # what the system refused, a sentence each
@@ -71,27 +77,48 @@ class ServoProcess:
         """The servo process's id; None when it was not started."""
         return None if self._process is None else self._process.pid
 
+    @property
+    def guardian_pid(self) -> int | None:
+        """The guardian's process id; None when it was not started, or is not to be had on this system."""
+        return None if self._guardian is None else self._guardian.pid
+
     def open(self) -> None:
         """Start the process and connect the arm; torque stays as it is. Raises `ArmError`, with nothing left behind."""
-        context = multiprocessing.get_context("spawn")
         self._block = SharedBlock(self._spec.joints)
-        self._connection, theirs = context.Pipe()
         child = ChildSettings(
-            self._open_arm, self._spec.joints, self._block.name, os.getpid(), self._settings, self._orphan_hold_s
+            self._open_arm,
+            self._spec.joints,
+            self._block.name,
+            os.getpid(),
+            self._settings,
+            self._orphan_hold_s,
+            self._make_guard,
         )
-        # Daemonic: a policy process that exits without `stop` terminates the child, which then holds and ends.
-        self._process = context.Process(target=serve, args=(child, theirs), name="servo", daemon=True)
         try:
-            with _without_main():
-                self._process.start()
-            theirs.close()
+            self._process, self._connection = spawn("servo", serve, child)
+            if guardian.AVAILABLE:
+                assert self._process.pid is not None  # it was started
+                self._guardian = GuardianProcess(
+                    guardian.GuardianSettings(
+                        self._open_arm,
+                        self._spec.joints,
+                        self._block.name,
+                        self._process.pid,
+                        self._settings,
+                        self._orphan_hold_s,
+                    )
+                )
             reply = self._receive(0, READY_TIMEOUT_S)
             if reply.kind != "ok":
                 raise ArmError(reply.content)
+            if self._guardian is not None:
+                self._guardian.await_ready()
         except BaseException:
             self._clean_up()
             raise
         self.notes, self._last = reply.content
+        if self._guardian is None:
+            self.notes += ("no guardian on this system: an arm whose servo process is killed keeps its last goal",)
         for note in self.notes:
             logger.warning(note)
 
@@ -122,6 +149,12 @@ class ServoProcess:
     def elapse(self) -> None:
         """Real time passes by itself."""
 
+    def ticks(self) -> SharedBlock:
+        """Another view of the shared memory, for the one reader of `drain`, who closes it: it outlives this object."""
+        if self._block is None:
+            raise ArmError("the servo process is not running: open it first")
+        return SharedBlock(self._spec.joints, self._block.name)
+
     def state(self) -> ServoState:
         """The last state; a process that died or hangs shows as a fault. Raises `ArmError` before `open`."""
         if self._block is None or self._process is None:
@@ -130,12 +163,35 @@ class ServoProcess:
         assert state is not None  # `open` read the first one
         self._last = state
         if not self._process.is_alive():
-            text = f"the servo process ended ({self._process.exitcode}): the servos keep their last goal"
+            text = f"the servo process ended ({self._process.exitcode}): {self._what_guardian_does()}"
         elif (silence := self._clock.now() - state.stamp) > SILENCE_MAX_NS:
             text = f"the servo process has been silent for {silence / MILLISECOND:.0f} ms"
+        elif self._guardian is not None and not self._guardian.alive:
+            text = "the guardian process ended: nobody would hold the arm if the servo process died; start again"
         else:
             return state
-        return replace(state, state=State.FAULT, fault=state.fault or text)
+        return replace(state, state=State.FAULT, fault=text if state.fault is None else f"{state.fault}; {text}")
+
+    def _what_guardian_does(self) -> str:
+        if self._guardian is None:
+            return "the servos keep their last goal"
+        notice = self._guardian.notice()
+        return "the guardian takes the arm" if notice is None else notice.text
+
+    def request_stop(self, category: Stop) -> None:
+        """An operator's stop, latched as a fault: done by the next tick, without an answer.
+
+        For one thread at a time, any one: the only method that may be called beside the others. Raises `ArmError` when
+        the process is not running.
+        """
+        if self._block is None:
+            raise ArmError("the servo process is not running: open it first")
+        self._block.write_stop(category)
+
+    def fault(self, text: str) -> None:
+        """Latch a fault that was seen on this side; a process that cannot be reached has its own."""
+        with contextlib.suppress(ArmError):
+            self._request("fault", text)
 
     def hold(self) -> None:
         """Decelerate and hold; returns when the arm is at rest, or cannot be reached any more."""
@@ -163,14 +219,22 @@ class ServoProcess:
         if self._process is None:
             return None
         report: ReleaseReport | None = None
+        lowers = release and self._settings.safety.stop == "lower"
         try:
-            report = self._request("stop", release, REST_TIMEOUT_S + REPLY_TIMEOUT_S)
+            timeout_s = (LOWERING_TIMEOUT_S if lowers else REST_TIMEOUT_S) + REPLY_TIMEOUT_S
+            report = self._request("stop", release, timeout_s)
         except ArmError:
             if release:
-                report = ReleaseReport((), self._spec.joint_names)
+                report = self._release_by_guardian()
         finally:
             self._clean_up()
         return report
+
+    def _release_by_guardian(self) -> ReleaseReport:
+        """What the guardian says of an arm that it has, or may have soon: a servo process that hangs is killed."""
+        notice = None if self._guardian is None else self._guardian.release(LOWERING_TIMEOUT_S)
+        report = None if notice is None else notice.report
+        return ReleaseReport((), self._spec.joint_names) if report is None else report
 
     def _request(self, name: str, argument: object = None, timeout_s: float = REPLY_TIMEOUT_S) -> Any:
         if self._connection is None:
@@ -201,8 +265,8 @@ class ServoProcess:
         raise ArmError(f"the servo process did not answer within {timeout_s:g} s: is the machine overloaded?")
 
     def _clean_up(self) -> None:
-        process, connection, block = self._process, self._connection, self._block
-        self._process = self._connection = self._block = self._last = None
+        process, connection, block, watching = self._process, self._connection, self._block, self._guardian
+        self._process = self._connection = self._block = self._last = self._guardian = None
         if connection is not None:
             connection.close()
         if process is not None and process.pid is not None:
@@ -215,17 +279,8 @@ class ServoProcess:
                 process.kill()
                 process.join()
             process.close()
+        if watching is not None:
+            watching.close()
         if block is not None:
             block.close()
             block.unlink()
-
-
-@contextlib.contextmanager
-def _without_main() -> Iterator[None]:
-    """Keep a spawned child from importing this program's main module, and with it OpenCV or an inference library."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main

@@ -11,7 +11,7 @@ import functools
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -20,15 +20,19 @@ import numpy as np
 
 from drivers.arm import Array
 from drivers.camera import Camera, CameraError
-from drivers.config import ConfigError, RobotConfig
+from drivers.config import ConfigError, RobotConfig, SafetyConfig
 from drivers.robot import open_arm, open_camera
 from policies.policy import Policy
 from runtime.clock import MILLISECOND, SECOND, Clock, MonotonicClock, Pacer
+from runtime.course import Glide, Target
+from runtime.guard import Guard
 from runtime.loop import FAULT, TIME_LIMIT, ControlLoop, EpisodeResult, Servo, Subscriber
-from runtime.priority import no_collections
+from runtime.priority import no_collections, prefer_to_be_killed
+from runtime.recorder import TickSource
 from runtime.report import SUCCESS, UNJUDGED
-from runtime.servo import Target
 from runtime.servo_process import ServoProcess
+from runtime.servo_state import ServoSettings
+from runtime.supervisor import Stop
 from sim.emulator import EmulatorProcess
 from sim.faults import EmulatorError
 from sim.tasks import TIME_LIMIT as STEPS
@@ -52,6 +56,9 @@ class Stage(Protocol):
 
     def counters(self) -> dict[str, int]:
         """What the servo loop counted so far."""
+
+    def reset(self) -> None:
+        """Leave a fault, at the operator's word; never starts motion. Raises `RefusedError` and `ArmError`."""
 
 
 class Scene(Protocol):
@@ -158,12 +165,13 @@ class RealTimeStage:
         subscribers: Sequence[Subscriber] = (),
         *,
         home: Array | None = None,
+        safety: SafetyConfig | None = None,
     ) -> None:
-        """`home` (rad) is where each episode begins; None: wherever the arm is."""
+        """`home` (rad) is where each episode begins; None: wherever the arm is. `safety` None: its defaults."""
         self._home = home
         self._cameras, self._servo, self._scene, self._clock = cameras, servo, scene, clock
         self._period = round(SECOND / policy.rate)
-        self._loop = ControlLoop(policy, cameras, servo, clock, Pacer(clock, self._period), subscribers)
+        self._loop = ControlLoop(policy, cameras, servo, clock, Pacer(clock, self._period), subscribers, safety=safety)
 
     def play(self, index: int, task: str, seed: int) -> EpisodeResult:
         if self._home is not None:
@@ -176,26 +184,26 @@ class RealTimeStage:
     def counters(self) -> dict[str, int]:
         return dict(self._servo.state().counters._asdict())
 
+    def reset(self) -> None:
+        self._servo.reset()
+
 
 def go_to(servo: Servo, pose: Array, clock: Clock, period: int) -> None:
     """Move slowly to `pose` (rad) and hold there. Raises `StageFault` when the arm faults, and holds in any case."""
     servo.start()
     try:
-        start = servo.state().command
-        way = float(np.abs(pose - start).max())
-        steps = math.ceil(way / HOMING_SPEED * SECOND / period)
+        way = Glide.between(servo.state().command, pose, HOMING_SPEED)
+        steps = math.ceil(way.seconds * SECOND / period)
         settling = math.ceil(SETTLING * SECOND / period)
         pacer = Pacer(clock, period)
         for step in range(steps + settling):
             pacer.wait()
-            share = min(1.0, (step + 1) / max(1, steps))
-            eased = 0.5 - 0.5 * math.cos(math.pi * share)  # at rest at both ends
-            servo.send_target(Target(clock.now(), start + eased * (pose - start)))
+            servo.send_target(Target(clock.now(), way.at((step + 1) * period / SECOND)))
             servo.elapse()
             state = servo.state()
             if state.fault is not None:
                 raise StageFault(state.fault)
-            if share == 1.0 and np.abs(state.positions - pose).max() < HOMING_TOLERANCE:
+            if step + 1 >= steps and np.abs(state.positions - pose).max() < HOMING_TOLERANCE:
                 break
     finally:
         servo.hold()
@@ -230,33 +238,49 @@ def real_time_stage(
     ask: Callable[[str], bool] | None,
     say: Callable[[str], None],
     trace: Path | None = None,
+    follow: Callable[[TickSource], None] | None = None,
+    listen: Callable[[Callable[[Stop], None]], AbstractContextManager[object]] | None = None,
 ) -> Iterator[RealTimeStage]:
     """A real or emulated robot, put together for `with` and taken apart after it.
 
     Whatever happens inside, the arm decelerates, holds and is released before the cameras and the emulator go.
     `ask` puts a yes-or-no question to the operator (None: nobody is there), `say` tells a line; an emulated arm
-    writes what its servos are told to `trace`. Raises `ArmError`, `CameraError`, `ConfigError` and `EmulatorError` when
-    something cannot be opened.
+    writes what its servos are told to `trace`. `follow` is given the servo ticks, as a recorder reads them, and
+    `listen` what an operator's stop is told to; what it returns is in force before anything moves. Raises `ArmError`,
+    `CameraError`, `ConfigError` and `EmulatorError` when something cannot be opened.
     """
     clock = MonotonicClock()
     with ExitStack() as stack:
         scene: Scene
         if config.emulated:
-            emulator = stack.enter_context(EmulatorProcess(seed=seed, image_size=_image_size(config), trace=trace))
+            process = EmulatorProcess(config, seed=seed, image_size=_image_size(config), trace=trace)
+            emulator = stack.enter_context(process)
             sources = {name: emulator.camera_url(name) for name in config.cameras}
             config = config.with_devices(str(emulator.port), sources)
             scene = EmulatedScene(emulator)
         else:
             scene = PersonScene(ask, clock)
         stack.callback(scene.close)
-        servo = ServoProcess(functools.partial(open_arm, config.arm), config.arm.spec(), clock=clock)
+        servo = ServoProcess(
+            functools.partial(open_arm, config.arm),
+            config.arm.spec(),
+            settings=ServoSettings.of_robot(config),
+            make_guard=functools.partial(Guard.of, config),
+            clock=clock,
+        )
         servo.open()
         stack.callback(_stop, servo, say)
+        prefer_to_be_killed()
+        if follow is not None:
+            follow(servo.ticks())
         cameras = {name: open_camera(name, camera) for name, camera in config.cameras.items()}
         for camera in cameras.values():
             stack.callback(camera.close)
             camera.connect()
-        yield RealTimeStage(policy, cameras, servo, scene, clock, subscribers, home=config.arm.home_pose())
+        if listen is not None:
+            stack.enter_context(listen(servo.request_stop))
+        home, safety = config.arm.home_pose(), config.safety
+        yield RealTimeStage(policy, cameras, servo, scene, clock, subscribers, home=home, safety=safety)
 
 
 def _stop(servo: ServoProcess, say: Callable[[str], None]) -> None:

@@ -1,8 +1,8 @@
-"""The states of an arm, and the one latch that matters: a fault stays until an operator resets it.
+"""The states of an arm, its stops, and the one latch that matters: a fault stays until an operator resets it.
 
 Knows no bus and no clock; the servo loop tells it what happened and asks it what is allowed.
 
-    disconnected -> idle -> holding -> running -> stopping -> holding
+    disconnected -> idle -> holding -> running -> stopping -> holding, or idle once lowered
                                  any -> fault, by way of stopping when the arm may be in motion
 
 A reset leaves the fault for holding (torque on) or idle (torque off), and never starts motion.
@@ -20,8 +20,16 @@ class State(IntEnum):
     IDLE = 1  # torque off
     HOLDING = 2  # torque on, at rest
     RUNNING = 3  # following targets
-    STOPPING = 4  # decelerating
+    STOPPING = 4  # decelerating, or lowering
     FAULT = 5  # latched; holding if torque was on, else idle
+
+
+class Stop(IntEnum):
+    """The stop categories of IEC 60204-1; the numbers are the standard's. No conformity is claimed."""
+
+    POWER_OFF = 0  # torque off at once: an arm in the air falls
+    LOWER = 1  # decelerate, move slowly to the rest pose, torque off
+    HOLD = 2  # decelerate, hold
 
 
 class RefusedError(Exception):
@@ -35,6 +43,7 @@ class Supervisor:
         self._state = State.DISCONNECTED
         self._energised = False
         self._armed = False
+        self._lowering = False
         self._fault: str | None = None
 
     @property
@@ -56,25 +65,31 @@ class Supervisor:
         """Somebody asked for motion: the first fresh target starts it."""
         return self._armed
 
+    @property
+    def lowering(self) -> bool:
+        """Once decelerated, the arm goes slowly to its rest pose and is released there."""
+        return self._lowering
+
     def connected(self) -> None:
         """The bus is open and every joint answered; torque counts as off until `held`."""
-        self._state = State.FAULT if self._fault else State.IDLE
+        self.disconnected()
+        self._state = self._at_rest(State.IDLE)
 
     def disconnected(self) -> None:
         """The bus is closed."""
         self._state = State.DISCONNECTED
-        self._energised = self._armed = False
+        self._energised = self._armed = self._lowering = False
 
     def held(self) -> None:
         """Torque is on and the goals are where the arm is."""
         self._energised = True
-        self._state = State.FAULT if self._fault else State.HOLDING
+        self._lowering = False
+        self._state = self._at_rest(State.HOLDING)
 
     def released(self) -> None:
         """Torque is off."""
-        self._energised = self._armed = False
         if self._state is not State.DISCONNECTED:
-            self._state = State.FAULT if self._fault else State.IDLE
+            self.connected()
 
     def check_start(self) -> None:
         """Raise `RefusedError` unless motion may be asked for."""
@@ -82,6 +97,10 @@ class Supervisor:
             raise RefusedError(f"the arm is in a fault ({self._fault}): remove the cause, then reset it")
         if self._state is State.DISCONNECTED:
             raise RefusedError("the arm is not connected: connect it first")
+        self.check_stopped()
+
+    def check_stopped(self) -> None:
+        """Raise `RefusedError` while the arm decelerates or is lowered."""
         if self._state is State.STOPPING:
             raise RefusedError("the arm is still stopping: wait until it holds")
 
@@ -97,32 +116,44 @@ class Supervisor:
         if self._armed and self._state is State.HOLDING:
             self._state = State.RUNNING
 
-    def stop(self) -> None:
-        """Decelerate and hold; a later motion needs a new `start`."""
+    def stop(self, category: Stop = Stop.HOLD) -> None:
+        """Decelerate, then hold, or be lowered; a later motion needs a new `start`.
+
+        The last word counts: a HOLD ends a lowering where it is. POWER_OFF is no state: switch torque off and say so
+        by `released`.
+        """
         self._armed = False
-        if self._state is State.RUNNING:
+        self._lowering = category is Stop.LOWER and self._energised
+        if self._lowering or self._state is State.RUNNING:
             self._state = State.STOPPING
 
     def at_rest(self) -> None:
         """The command has stopped moving."""
-        if self._state is State.STOPPING:
-            self._state = State.FAULT if self._fault else State.HOLDING
+        if self._state is State.STOPPING and not self._lowering:
+            self._state = self._at_rest(State.HOLDING)
 
     def fault(self, text: str) -> bool:
-        """Latch a fault and stop; returns whether it is a new one (the first cause stands)."""
+        """Latch a fault and stop; returns whether it is a new one (the first cause stands).
+
+        An arm that is being lowered still is: whoever says that it must not calls `stop` as well.
+        """
         if self._fault is not None:
             return False
         self._fault = text
-        self.stop()
-        if self._state in (State.HOLDING, State.IDLE):
+        self._armed = False
+        if self._state is State.RUNNING:
+            self._state = State.STOPPING
+        elif self._state in (State.HOLDING, State.IDLE):
             self._state = State.FAULT
         return True
 
     def reset(self) -> None:
-        """An operator has removed the cause. Raises `RefusedError` while the arm is still decelerating."""
-        if self._state is State.STOPPING:
-            raise RefusedError("the arm is still stopping: wait until it holds")
+        """An operator has removed the cause; does nothing without a fault. Raises `RefusedError` while the arm is
+        still stopping."""
+        self.check_stopped()
         self._fault = None
-        self._armed = False
         if self._state is State.FAULT:
             self._state = State.HOLDING if self._energised else State.IDLE
+
+    def _at_rest(self, state: State) -> State:
+        return State.FAULT if self._fault is not None else state

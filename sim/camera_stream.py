@@ -37,6 +37,15 @@ def encode_jpeg(image: NDArray[np.uint8]) -> bytes:
     return data.tobytes()
 
 
+def with_noise(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """The image as a quiet sensor gives it: each value off by -1, 0 or 1.
+
+    Two frames of a still scene differ, so that a client can tell a frozen camera from a still scene, as it can with a
+    real one; it survives the compression and adds less to a pixel than that does.
+    """
+    return np.clip(image + rng.integers(-1, 2, image.shape, dtype=np.int16), 0, 255).astype(np.uint8)
+
+
 class _Client:
     """One connection: its request until it is complete, then the camera it watches and what is still to be sent."""
 
@@ -50,13 +59,24 @@ class _Client:
 class CameraStream:
     """Serves the cameras `names` on 127.0.0.1:`port` (0: any free one) within a selector's loop.
 
-    Registers its sockets with `selector`; the loop calls the registered `data(key, mask)` for each ready one.
+    Registers its sockets with `selector`; the loop calls the registered `data(key, mask)` for each ready one. `noise`
+    is that of the sensors (`with_noise`); without it frames are as they were rendered.
     """
 
-    def __init__(self, names: Sequence[str], selector: selectors.BaseSelector, port: int = 0) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        selector: selectors.BaseSelector,
+        port: int = 0,
+        *,
+        noise: np.random.Generator | None = None,
+    ) -> None:
         self._names = tuple(names)
+        self._noise = noise
         self._selector = selector
         self._clients: list[_Client] = []
+        self._frozen: dict[str, bytes | None] = {}  # camera -> the frame that is repeated, once there is one
+        self._dropped: set[str] = set()
         try:
             self._server = socket.create_server(("127.0.0.1", port), backlog=8)
         except OSError as error:
@@ -75,15 +95,42 @@ class CameraStream:
         """True when a client is connected to `camera`."""
         return any(client.camera == camera for client in self._clients)
 
+    def frozen(self, camera: str) -> bool:
+        """True when `camera` repeats a frame that it has: there is no need to render another."""
+        return self._frozen.get(camera) is not None
+
+    def freeze(self, camera: str, frozen: bool) -> None:
+        """Repeat the next frame of `camera` from now on, or show what there is again."""
+        if frozen:
+            self._frozen.setdefault(camera, None)
+        else:
+            self._frozen.pop(camera, None)
+
+    def drop(self, camera: str, dropped: bool) -> None:
+        """Hang up on everybody who watches `camera` and serve it no more, or serve it again."""
+        if not dropped:
+            self._dropped.discard(camera)
+            return
+        self._dropped.add(camera)
+        for client in [client for client in self._clients if client.camera == camera]:
+            self._drop(client)
+
+    def repeat(self, camera: str) -> None:
+        """Send the frame of a frozen camera again."""
+        frame = self._frozen.get(camera)
+        if frame is not None:
+            self._send_to_watchers(camera, frame)
+
     def publish(self, camera: str, image: NDArray[np.uint8]) -> None:
         """Send a frame (H, W, 3) RGB to every client that watches `camera` and has taken the frame before."""
-        watchers = [client for client in self._clients if client.camera == camera and not client.unsent]
-        if not watchers:
+        if not any(client.camera == camera and not client.unsent for client in self._clients):
             return
-        data = encode_jpeg(image)
-        part = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n".encode()
-        for client in watchers:
-            self._send(client, part + data + b"\r\n")
+        data = encode_jpeg(image if self._noise is None else with_noise(image, self._noise))
+        head = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n".encode()
+        part = head + data + b"\r\n"
+        if camera in self._frozen:
+            self._frozen[camera] = part
+        self._send_to_watchers(camera, part)
 
     def close(self) -> None:
         """Hang up on everybody."""
@@ -125,13 +172,20 @@ class CameraStream:
     def _begin(self, client: _Client) -> None:
         words = client.request.split(b"\r\n", 1)[0].decode("latin-1").split()
         name = words[1].strip("/").removesuffix(".mjpg") if len(words) > 1 and words[0] == "GET" else ""
-        if name in self._names:
+        if name in self._dropped:
+            self._send(client, b"HTTP/1.0 503 Service Unavailable\r\nConnection: close\r\n\r\n")
+            self._drop(client)
+        elif name in self._names:
             client.camera = name
             self._send(client, _HEAD.encode())
         else:
             known = " ".join(f"/{known}.mjpg" for known in self._names)
             self._send(client, f"HTTP/1.0 404 Not Found\r\nConnection: close\r\n\r\nthere are {known}\n".encode())
             self._drop(client)
+
+    def _send_to_watchers(self, camera: str, part: bytes) -> None:
+        for client in [client for client in self._clients if client.camera == camera and not client.unsent]:
+            self._send(client, part)
 
     def _send(self, client: _Client, data: bytes) -> None:
         data = client.unsent + data

@@ -1,13 +1,11 @@
 """The emulated arm as a process of its own, behind the same driver and the same camera code as a real arm.
 
-`emulate` is that process, `EmulatorProcess` starts one and `EmulatorClient` talks to one. Knows no policy and no servo
-loop.
+`emulate` is that process, `EmulatorProcess` starts one. Knows no policy and no servo loop.
 """
 
 from __future__ import annotations
 
 import argparse
-import base64
 import contextlib
 import json
 import os
@@ -18,17 +16,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sim.control_socket import ControlClient
-from sim.emulated_arm import Emulator
-from sim.faults import EmulatorError, parse_faults
-from sim.tasks import Judge, TaskError, parse_task
+from drivers.config import ConfigError, RobotConfig, load_robot
+from sim.eeprom import load_eeprom
+from sim.emulated_arm import Emulator, JudgeLike, WorldLike
+from sim.emulator_client import EmulatorClient
+from sim.faults import EmulatorError, load_script, parse_faults
+from sim.servo_chain import PROTOCOLS, make_chain
+from sim.tasks import Judge, parse_task
 from sim.world import World
 
 __all__ = ["Emulator", "EmulatorClient", "EmulatorError", "EmulatorProcess", "emulate", "main"]
@@ -40,43 +41,87 @@ STOP_TIMEOUT = 3.0  # s between SIGTERM and SIGKILL
 
 def emulate(
     *,
+    robot: RobotConfig | None = None,
+    bus: str | None = None,
     link: Path | None = None,
     camera_port: int = 0,
     control: Path | None = None,
     trace: Path | None = None,
+    motion: Path | None = None,
     faults: str = "",
+    script: Path | None = None,
+    eeprom: Path | None = None,
+    baud_true: bool = False,
     seed: int = 0,
     image_size: tuple[int, int] = (64, 64),
     orphan_timeout: float | None = None,
     on_ready: Callable[[dict[str, Any]], None],
 ) -> None:
-    """Run the emulated arm in this process until SIGTERM or SIGINT.
+    """Run an emulated arm in this process until SIGTERM or SIGINT.
 
-    `seed` chooses the first layout and the faults; `on_ready` is given `Emulator.ready()`. Raises `EmulatorError` when
-    a path, the port or a fault cannot be had.
+    `robot` says which servos there are (None: those of the robot "emulated"); one that is `emulated` by its file has
+    the stacking world, any other the world that its URDF describes. `bus` replaces the protocol of its driver. `seed`
+    chooses the first layout and the faults; `faults` and `script` are those to begin with (see `parse_faults`,
+    `load_script`). `on_ready` is given `Emulator.ready()`. Raises `EmulatorError`, and `ConfigError` for a robot whose
+    file is not complete.
     """
-    chosen_faults = parse_faults(faults, seed)
-    world = World(image_size=image_size)
-    world.reset(np.random.default_rng(seed))
-    emulator = Emulator(
-        world,
-        make_judge=lambda text: Judge(world, parse_task(text)),
-        link=link,
-        camera_port=camera_port,
-        control=control,
-        trace=trace,
-        faults=chosen_faults,
-        orphan_timeout=orphan_timeout,
-    )
-    _ask_for_priority()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: emulator.stop())
-    try:
+    plans = parse_faults(faults) + (load_script(script) if script else [])
+    config = robot or load_robot("emulated")
+    with ExitStack() as stack:
+        world, make_judge = _make_world(config, image_size)
+        stack.callback(world.close)
+        world.reset(np.random.default_rng(seed))
+        cameras = tuple(config.cameras)
+        chain, plant = make_chain(
+            config.arm, world, bus, cameras=cameras, rng=np.random.default_rng(seed), baud_true=baud_true
+        )
+        if eeprom is not None:
+            load_eeprom(eeprom, chain.servos)
+        emulator = Emulator(
+            world,
+            chain,
+            plant,
+            make_judge=make_judge,
+            cameras=cameras,
+            link=link,
+            camera_port=camera_port,
+            control=control,
+            trace=trace,
+            motion=motion,
+            eeprom=eeprom,
+            orphan_timeout=orphan_timeout,
+        )
+        stack.callback(emulator.close)
+        chain.faults.plan(plans)
+        _ask_for_priority()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: emulator.stop())
         on_ready(emulator.ready())
         emulator.run()
-    finally:
-        emulator.close()
-        world.close()
+
+
+class _AnyWorld(WorldLike, Protocol):
+    def close(self) -> None: ...
+
+
+def _make_world(config: RobotConfig, image_size: tuple[int, int]) -> tuple[_AnyWorld, Callable[[str], JudgeLike]]:
+    """The world that the robot stands in, and what makes the judge of a task there."""
+    if not config.emulated:
+        # PyBullet loads many modules; the other world's are not needed for the stacking one.
+        from sim.articulated import ArticulatedWorld
+
+        def refuse(task: str) -> JudgeLike:
+            raise EmulatorError(f'robot "{config.name}" has an empty table: there is no task "{task}" to judge')
+
+        return ArticulatedWorld(config, image_size=image_size), refuse
+    names = config.arm.spec().joint_names
+    if names != World.spec.joint_names:
+        raise EmulatorError(
+            f'robot "{config.name}": the stacking world has the joints {", ".join(World.spec.joint_names)}; '
+            f"name them so, or leave out `emulated`"
+        )
+    world = World(image_size=image_size)
+    return world, lambda text: Judge(world, parse_task(text))
 
 
 def _ask_for_priority() -> None:
@@ -90,58 +135,27 @@ def _ask_for_priority() -> None:
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
 
 
-class EmulatorClient:
-    """Asks a running emulator through its control socket. Every method raises `EmulatorError` when it is gone."""
-
-    def __init__(self, control: Path) -> None:
-        self._asking = ControlClient(control, refusals=(TaskError,))
-
-    def reset(self, seed: int, task: str, home: bool = False) -> int:
-        """A new episode: blocks laid out as `World.reset(default_rng(seed))` does, and a judge for `task`.
-
-        The arm stays as it is; with `home` it is placed at its home pose, and goals in force are set there. Returns the
-        monotonic time, ns: frames stamped before may still show the old layout. Raises `TaskError`.
-        """
-        return int(self._asking.ask("reset", seed=seed, task=task, home=home)["stamp"])
-
-    def judge(self) -> dict[str, Any]:
-        """`outcome` ("success", a kind of failure, or None while the episode runs) and `steps` judged, at 20 Hz."""
-        return dict(self._asking.ask("judge"))
-
-    def trace(self) -> Path:
-        """The file of every servo goal so far: CSV with monotonic_ns, id, goal, torque, present, in counts."""
-        return Path(self._asking.ask("trace"))
-
-    def frame(self, camera: str) -> NDArray[np.uint8]:
-        """What `camera` sees now, uncompressed: (H, W, 3) RGB."""
-        answer = self._asking.ask("frame", camera=camera)
-        return np.frombuffer(base64.b64decode(answer["rgb"]), dtype=np.uint8).reshape(answer["shape"])
-
-    def stats(self) -> dict[str, float]:
-        """`substeps` of physics done, `skipped` to keep up with real time, `lag_max_ms`, bus `requests`,
-        `cpu_seconds`."""
-        return dict(self._asking.ask("stats"))
-
-    def close(self) -> None:
-        """Stop asking; the emulator goes on."""
-        self._asking.close()
-
-
 class EmulatorProcess(EmulatorClient):
     """An emulator in a process of its own, up when the constructor returns and gone after `close`.
 
-    Without `link` and `trace` both are made in a temporary folder that `close` removes. Ctrl-C does not reach it, and
-    when this process dies it ends itself `orphan_timeout` s after the last client has closed the port. Raises
-    `EmulatorError` when it does not come up.
+    The arguments are those of `emulate`. Without `link` and `trace` both are made in a temporary folder that `close`
+    removes. Ctrl-C does not reach it, and when this process dies it ends itself `orphan_timeout` s after the last
+    client has closed the port. Raises `EmulatorError` when it does not come up.
     """
 
     def __init__(
         self,
+        robot: RobotConfig | None = None,
         *,
+        bus: str | None = None,
         link: Path | None = None,
         camera_port: int = 0,
         trace: Path | None = None,
+        motion: Path | None = None,
         faults: str = "",
+        script: Path | None = None,
+        eeprom: Path | None = None,
+        baud_true: bool = False,
         seed: int = 0,
         image_size: tuple[int, int] = (64, 64),
         orphan_timeout: float = 2.0,
@@ -157,8 +171,16 @@ class EmulatorProcess(EmulatorClient):
             "fault": faults,
             "seed": seed,
             "orphan-timeout": orphan_timeout,
+            "bus": bus,
+            "motion": motion,
+            "script": script,
+            "eeprom": eeprom,
         }
-        command = [sys.executable, "-m", "sim.emulator", *(f"--{name}={value}" for name, value in options.items())]
+        if robot is not None:
+            options["robot"] = folder / "robot.yaml"
+            (folder / "robot.yaml").write_text(robot.model_dump_json())  # JSON is YAML
+        given = [f"--{name}={value}" for name, value in options.items() if value is not None]
+        command = [sys.executable, "-m", "sim.emulator", *given, *(["--baud-true"] if baud_true else [])]
         root = str(Path(__file__).resolve().parents[1])
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
         with self._log.open("wb") as log:
@@ -186,6 +208,11 @@ class EmulatorProcess(EmulatorClient):
     def control(self) -> Path:
         """The control socket, for another `EmulatorClient`."""
         return Path(self._ready["control"])
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The ids that the servos had at the start, joint by joint, a shadow after the servo that it follows."""
+        return tuple(self._ready["ids"])
 
     @property
     def pid(self) -> int:
@@ -247,28 +274,40 @@ def _announce(ready: dict[str, Any]) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """`python -m sim.emulator`; returns the exit code."""
     parser = argparse.ArgumentParser(prog="sim.emulator", description="The emulated arm, in real time.")
+    parser.add_argument("--robot", help="a robot's name or YAML file (default: emulated)")
+    parser.add_argument("--bus", choices=PROTOCOLS, help="the protocol of the servos (default: the robot's)")
     parser.add_argument("--link", type=Path, help="symlink to the pseudo-terminal, made and removed")
     parser.add_argument("--camera-port", type=int, default=0, help="TCP port of the camera stream (default: any)")
-    parser.add_argument("--control", type=Path, help="Unix socket for resets and verdicts")
+    parser.add_argument("--control", type=Path, help="Unix socket for resets, verdicts and faults")
     parser.add_argument("--trace", type=Path, help="CSV file for every goal that reaches a servo")
-    parser.add_argument("--fault", default="", help="e.g. drop=0.01,corrupt=0.01,delay=0.02,delay_ms=20,silent=3,hot=2")
+    parser.add_argument("--motion", type=Path, help="CSV file for every servo's position at every physics step")
+    parser.add_argument("--fault", default="", help="e.g. drop=0.01,delay=0.02:ms=30,silent=3+4@2.5+1,unplug=2@5")
+    parser.add_argument("--script", type=Path, help="YAML file of faults and their times")
+    parser.add_argument("--eeprom", type=Path, help="JSON file in which ids, offsets and limits survive a restart")
+    parser.add_argument("--baud-true", action="store_true", help="replies take the time that they take on the wire")
     parser.add_argument("--seed", type=int, default=0, help="of the first layout and of the faults")
     parser.add_argument("--image-size", type=int, nargs=2, default=(64, 64), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--orphan-timeout", type=float, help="s after which an emulator nobody uses ends itself")
     options = parser.parse_args(arguments)
     try:
         emulate(
+            robot=load_robot(options.robot) if options.robot else None,
+            bus=options.bus,
             link=options.link,
             camera_port=options.camera_port,
             control=options.control,
             trace=options.trace,
+            motion=options.motion,
             faults=options.fault,
+            script=options.script,
+            eeprom=options.eeprom,
+            baud_true=options.baud_true,
             seed=options.seed,
             image_size=tuple(options.image_size),
             orphan_timeout=options.orphan_timeout,
             on_ready=_announce,
         )
-    except EmulatorError as error:
+    except (EmulatorError, ConfigError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0

@@ -1,47 +1,68 @@
-"""What emulated servos move: the PyBullet world, or first-order lags for tests. Both implement `servo_bus.Plant`."""
+"""What emulated servos move: a world's joints, or first-order lags for tests. Both implement `servo_body.Plant`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Protocol, TextIO
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drivers.arm import Array
-from sim.servo_bus import CENTRE, COUNTS_PER_TURN, Plant, Sensed
+from sim.servo_body import CENTRE, COUNTS_PER_TURN, Sensed
 
 COUNTS_PER_RADIAN = COUNTS_PER_TURN / (2 * math.pi)
 
 
 class Joints(Protocol):
-    """The part of `sim.world.World` that servos need; arrays of shape (6,), rad, rad/s, share of stall torque."""
+    """The part of `sim.world.World` that servos need; arrays of shape (n,), rad, rad/s, share of stall torque."""
 
     def set_targets(self, positions: Array) -> None: ...
-    def set_torque(self, enabled: NDArray[np.bool_]) -> None: ...
+    def set_torque(self, shares: NDArray[np.bool_] | Array) -> None: ...
     def step(self, substeps: int = 1) -> None: ...
     def joint_positions(self) -> Array: ...
     def joint_states(self) -> tuple[Array, Array, Array]: ...
 
 
-class WorldPlant:
-    """The world's joints as servos: joint i is servo i, zero at the centre count, same direction.
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """How a servo sits on a joint: the joint's number, the encoder's count at angle 0, and which way it counts."""
 
-    Goals reach the world, and measurements come from it, once a physics batch however often the bus asks. Where the
-    world has placed the arm it stands as on a rest, without torque, until a servo first gets torque; from then on
-    joints without torque are limp.
+    joint: int
+    zero: int = CENTRE
+    direction: int = 1
+
+
+class WorldPlant:
+    """The world's joints as servos, one for each of `mounts`; without them joint i is servo i, zero at the centre.
+
+    Of two servos on one joint the stronger leads. Goals reach the world, and measurements come from it, once a physics
+    batch however often the bus asks. Where the world has placed the arm it stands as on a rest, without torque, until
+    a servo first gets torque; from then on joints without torque are limp.
     """
 
-    def __init__(self, world: Joints) -> None:
+    def __init__(self, world: Joints, mounts: Sequence[Mount] | None = None) -> None:
         self._world = world
-        self._torque = np.zeros(world.joint_positions().size, dtype=bool)
+        joints = world.joint_positions().size
+        mounts = [Mount(joint) for joint in range(joints)] if mounts is None else mounts
+        self._joints = np.array([mount.joint for mount in mounts])
+        self._zeros = np.array([mount.zero for mount in mounts])
+        self._directions = np.array([mount.direction for mount in mounts])
+        self._mounted = [[s for s, mount in enumerate(mounts) if mount.joint == joint] for joint in range(joints)]
+        self._strengths = [0.0] * len(mounts)
+        self._jammed: dict[int, float] = {}  # joint -> angle
+        self._changed = True
         self.placed()
 
     def placed(self) -> None:
         """The world has placed the arm: it stands there, or is held there by the servos that have torque."""
-        self._targets = np.array(self._world.joint_positions())
-        self._resting = not self._torque.any()
+        angles = self._world.joint_positions()
+        self._placed = np.array(angles)
+        self._goals: list[float] = self._counts(angles).tolist()
+        self._jammed = {joint: float(angles[joint]) for joint in self._jammed}
+        self._resting = not any(self._strengths)
         self.disturbed()
 
     def disturbed(self) -> None:
@@ -49,31 +70,56 @@ class WorldPlant:
         self._changed = True
         self._sensed: list[Sensed] | None = None
 
-    def drive(self, servo: int, goal: int, torque: bool) -> None:
-        self._torque[servo] = torque
-        self._resting = self._resting and not torque
-        if not self._resting:
-            self._targets[servo] = (goal - CENTRE) / COUNTS_PER_RADIAN
+    def drive(self, servo: int, goal: float, strength: float) -> None:
+        self._strengths[servo] = strength
+        if strength:
+            self._resting = False
+        self._goals[servo] = goal
         self._changed = True
 
     def sense(self, servo: int) -> Sensed:
-        if self._sensed is None:
+        sensed = self._sensed
+        if sensed is None:
             angles, speeds, loads = self._world.joint_states()
-            positions = np.rint(angles * COUNTS_PER_RADIAN).astype(int) + CENTRE
-            velocities = np.rint(speeds * COUNTS_PER_RADIAN).astype(int)
-            self._sensed = [
-                Sensed(int(p), int(v), float(load)) for p, v, load in zip(positions, velocities, loads, strict=True)
-            ]
-        return self._sensed[servo]
+            positions = np.rint(self._counts(angles)).astype(int).tolist()
+            velocities = np.rint(self._directions * speeds[self._joints] * COUNTS_PER_RADIAN).astype(int).tolist()
+            shares = (self._directions * loads[self._joints]).tolist()
+            sensed = self._sensed = [Sensed(p, v, s) for p, v, s in zip(positions, velocities, shares, strict=True)]
+        return sensed[servo]
+
+    def jam(self, servo: int, jammed: bool) -> None:
+        joint = int(self._joints[servo])
+        if jammed:
+            self._jammed[joint] = float(self._world.joint_positions()[joint])
+        else:
+            self._jammed.pop(joint, None)
+        self._changed = True
 
     def step(self, substeps: int) -> None:
         """Hand over the goals and advance physics."""
         if self._changed:
-            self._world.set_torque(self._torque | self._resting)
-            self._world.set_targets(self._targets)
+            self._hand_over()
             self._changed = False
         self._world.step(substeps)
         self._sensed = None
+
+    def _counts(self, angles: Array) -> Array:
+        """What each servo's encoder shows at these joint angles."""
+        counts: Array = self._directions * angles[self._joints] * COUNTS_PER_RADIAN + self._zeros
+        return counts
+
+    def _hand_over(self) -> None:
+        targets, strengths = self._placed.copy(), np.ones(self._placed.size)
+        if not self._resting:
+            angles = self._directions * (np.array(self._goals) - self._zeros) / COUNTS_PER_RADIAN
+            for joint, servos in enumerate(self._mounted):
+                if servos:
+                    leader = max(servos, key=lambda servo: self._strengths[servo])
+                    targets[joint], strengths[joint] = angles[leader], self._strengths[leader]
+        for joint, angle in self._jammed.items():
+            targets[joint], strengths[joint] = angle, 1.0
+        self._world.set_torque(strengths)
+        self._world.set_targets(targets)
 
 
 class FirstOrderPlant:
@@ -81,47 +127,30 @@ class FirstOrderPlant:
 
     def __init__(self, servos: int, share: float = 0.5) -> None:
         self.positions = [float(CENTRE)] * servos  # counts
-        self.goals = [CENTRE] * servos
-        self.torque = [False] * servos
+        self.goals: list[float] = [CENTRE] * servos
+        self.strengths = [0.0] * servos
+        self.loads = [0.0] * servos
         self._velocities = [0.0] * servos
+        self._jammed: set[int] = set()
         self._share = share
 
-    def drive(self, servo: int, goal: int, torque: bool) -> None:
-        self.goals[servo], self.torque[servo] = goal, torque
+    @property
+    def torque(self) -> list[bool]:
+        """Which servos have torque."""
+        return [strength > 0 for strength in self.strengths]
+
+    def drive(self, servo: int, goal: float, strength: float) -> None:
+        self.goals[servo], self.strengths[servo] = goal, strength
 
     def sense(self, servo: int) -> Sensed:
-        return Sensed(round(self.positions[servo]), round(self._velocities[servo]))
+        return Sensed(round(self.positions[servo]), round(self._velocities[servo]), self.loads[servo])
+
+    def jam(self, servo: int, jammed: bool) -> None:
+        (self._jammed.add if jammed else self._jammed.discard)(servo)
 
     def step(self, seconds: float = 0.01) -> None:
-        """Advance every servo that has torque."""
+        """Advance every servo that has torque and is not jammed."""
         for servo, (goal, torque) in enumerate(zip(self.goals, self.torque, strict=True)):
-            change = self._share * (goal - self.positions[servo]) if torque else 0.0
+            change = self._share * (goal - self.positions[servo]) if torque and servo not in self._jammed else 0.0
             self.positions[servo] += change
             self._velocities[servo] = change / seconds
-
-
-class TracedPlant:
-    """Passes everything on to `plant` and writes every goal down.
-
-    CSV with the columns monotonic_ns, id, goal, torque, present; positions in counts. Lines are kept in memory until
-    `flush`, so that a bus transaction never waits for a disk.
-    """
-
-    def __init__(self, plant: Plant, ids: tuple[int, ...], file: TextIO, clock: Callable[[], int]) -> None:
-        self._plant, self._ids, self._file, self._clock = plant, ids, file, clock
-        self._lines = ["monotonic_ns,id,goal,torque,present\n"]
-
-    def drive(self, servo: int, goal: int, torque: bool) -> None:
-        present = self._plant.sense(servo).position
-        self._lines.append(f"{self._clock()},{self._ids[servo]},{goal},{int(torque)},{present}\n")
-        self._plant.drive(servo, goal, torque)
-
-    def sense(self, servo: int) -> Sensed:
-        return self._plant.sense(servo)
-
-    def flush(self) -> None:
-        """Write down what is in memory."""
-        lines, self._lines = self._lines, []
-        if lines:
-            self._file.write("".join(lines))
-            self._file.flush()

@@ -1,7 +1,8 @@
-"""The simulated robot: an arm and cameras that are drivers on a `World`, for lock-step.
+"""The simulated robot: an arm and cameras that are drivers on a simulated world, for lock-step.
 
 They sense and command like the real devices: angles in servo counts, goals rounded to counts, torque off until held.
-Knows no tasks and no policy, and steps no physics: time passes when the owner of the world lets it.
+The world is that of block stacking for its own arm, and a bare table for any other (`sim.articulated`). Knows no tasks
+and no policy, and steps no physics: time passes when the owner of the world lets it.
 """
 
 from __future__ import annotations
@@ -16,18 +17,20 @@ from numpy.typing import NDArray
 
 from drivers.arm import ArmError, ArmSpec, Array, BusCounters, JointState, ReleaseReport, frozen
 from drivers.camera import CameraError, Frame
-from drivers.config import ArmConfig, ConfigError
-from sim.world import World
+from drivers.config import URDF_FOLDER, ArmConfig, CameraConfig, ConfigError, RobotConfig, find_urdf
+from sim.articulated import ArticulatedWorld
+from sim.world import URDF, World
 
 CAMERAS = ("fixed", "wrist")
 COUNT = 2 * math.pi / 4096  # rad, the resolution of an STS3215
 LOAD_STEP = 0.001  # its resolution of load, share of stall torque
 LIMIT_TOLERANCE = 1e-6  # rad, for targets that were clipped to a limit in single precision
 
-TEMPERATURES_C = frozen(np.full(World.spec.joints, 30.0))
-VOLTAGES = frozen(np.full(World.spec.joints, 7.4))
+TEMPERATURE_C = 30.0
+VOLTAGE = 7.4  # V
 
 Clock = Callable[[], int]  # monotonic ns
+AnyWorld = World | ArticulatedWorld
 
 
 def _quantised(values: Array, step: float) -> Array:
@@ -40,13 +43,16 @@ def _quantised(values: Array, step: float) -> Array:
 class SimulatedArm:
     """`drivers.arm.Arm` on the joints of a world; `spec` may narrow the world's limits."""
 
-    def __init__(self, world: World, *, clock: Clock = time.monotonic_ns, spec: ArmSpec | None = None) -> None:
+    def __init__(self, world: AnyWorld, *, clock: Clock = time.monotonic_ns, spec: ArmSpec | None = None) -> None:
         self._world = world
         self._clock = clock
         self._spec = spec or world.spec
         self._counters = BusCounters()
         self._connected = False
-        self._held = False
+        self._held = False  # since the last connect: what may be written to
+        self._energised = False
+        self._temperatures_c = frozen(np.full(self._spec.joints, TEMPERATURE_C))
+        self._voltages = frozen(np.full(self._spec.joints, VOLTAGE))
 
     @property
     def spec(self) -> ArmSpec:
@@ -61,6 +67,10 @@ class SimulatedArm:
         self._held = self._held and self._connected
         self._connected = True
 
+    def energised(self) -> tuple[str, ...]:
+        self._transact()
+        return self._spec.joint_names if self._energised else ()
+
     def read(self) -> JointState:
         self._transact()
         positions, velocities, loads = self._world.joint_states()
@@ -69,8 +79,8 @@ class SimulatedArm:
             _quantised(positions, COUNT),
             _quantised(velocities, COUNT),
             _quantised(loads, LOAD_STEP),
-            TEMPERATURES_C,
-            VOLTAGES,
+            self._temperatures_c,
+            self._voltages,
         )
 
     def write(self, targets: Array) -> None:
@@ -93,13 +103,13 @@ class SimulatedArm:
         state = self.read()
         self._world.set_targets(state.positions)
         self._world.set_torque(np.ones(self._spec.joints, dtype=bool))
-        self._held = True
+        self._held = self._energised = True
         return state
 
     def release(self) -> ReleaseReport:
         self._transact()
         self._world.set_torque(np.zeros(self._spec.joints, dtype=bool))
-        self._held = False
+        self._held = self._energised = False
         return ReleaseReport(self._spec.joint_names)
 
     def close(self) -> None:
@@ -117,7 +127,7 @@ class SimulatedArm:
 class SimulatedCamera:
     """`drivers.camera.Camera` that renders the world as it is when it is read."""
 
-    def __init__(self, name: str, world: World, *, clock: Clock = time.monotonic_ns) -> None:
+    def __init__(self, name: str, world: AnyWorld, *, clock: Clock = time.monotonic_ns) -> None:
         self._name = name
         self._world = world
         self._clock = clock
@@ -157,28 +167,54 @@ class SimulatedCamera:
 
 @functools.cache
 def shared_world() -> World:
-    """The world that arm and cameras of a robot config meet in: one for each process, with block layout 0."""
+    """The stacking world that arm and cameras of a robot config meet in: one for each process, with block layout 0."""
     world = World()
     world.reset(np.random.default_rng(0))
     return world
 
 
+class _Stage:
+    """The world of the arm that was opened last, for the cameras of the same robot: they are opened after it."""
+
+    def __init__(self) -> None:
+        self._key = ""
+        self._world: AnyWorld | None = None
+
+    def enter(self, config: ArmConfig) -> AnyWorld:
+        """The arm's world, made anew unless it is the arm that was opened last. Raises `ConfigError`."""
+        if config.urdf is None or find_urdf(config) == URDF_FOLDER / URDF:
+            self._key, self._world = "", shared_world()
+            return self._world
+        key = config.model_dump_json()
+        if self._world is None or self._key != key:
+            self._key, self._world = key, ArticulatedWorld(RobotConfig(name="simulated", arm=config))
+        return self._world
+
+    def world(self) -> AnyWorld:
+        """The world of the arm that was opened last, or that of block stacking."""
+        return self._world or shared_world()
+
+
+_STAGE = _Stage()
+
+
 def open_simulated_arm(config: ArmConfig) -> SimulatedArm:
-    """The arm driver "simulated", on the shared world. Raises `ConfigError` for joints that the world has not."""
-    spec = config.spec()
-    if spec.joint_names != World.spec.joint_names:
-        raise ConfigError(f"arm.joints: the simulated arm has {', '.join(World.spec.joint_names)}, in this order")
-    return SimulatedArm(shared_world(), spec=spec)
+    """The arm driver "simulated": the stacking arm, or the arm of its URDF. Raises `ConfigError`, also for joints that
+    the arm has not."""
+    spec, world = config.spec(), _STAGE.enter(config)
+    if spec.joint_names != world.spec.joint_names:
+        raise ConfigError(f"arm.joints: the simulated arm has {', '.join(world.spec.joint_names)}, in this order")
+    return SimulatedArm(world, spec=spec)
 
 
-def open_simulated_camera(name: str, source: int | str, size: tuple[int, int], fps: float) -> SimulatedCamera:
-    """The camera driver "simulated", on the shared world: no source and no rate, each read is a new picture.
+def open_simulated_camera(name: str, config: CameraConfig) -> SimulatedCamera:
+    """The camera driver "simulated", in the world of the robot's arm: no source, no rate, each read is a new picture.
 
     Raises `ConfigError` for a camera that the world has not.
     """
-    world = shared_world()
-    if name not in CAMERAS:
+    world = _STAGE.world()
+    if isinstance(world, World) and name not in CAMERAS:
         raise ConfigError(f"cameras.{name}: the simulated world has {', '.join(CAMERAS)}")
-    if size != world.image_size:
-        raise ConfigError(f"cameras.{name}.size: the simulated world renders {world.image_size}, not {size}")
+    if config.size != world.image_size:
+        raise ConfigError(f"cameras.{name}.size: the simulated world renders {world.image_size}, not {config.size}")
     return SimulatedCamera(name, world)

@@ -1,334 +1,273 @@
-"""STS3215 servos on one half-duplex bus: request bytes in, reply bytes out.
+"""Servos on one half-duplex line: request bytes in, reply bytes out, each with its time.
 
-Knows the protocol and the memory table; knows no serial port, no clock and no physics: what a servo moves is a `Plant`.
-Written from Feetech's STS3215 memory table and communication manual, and on purpose not from `drivers.feetech_codec`,
-so that each checks the other. Emulated: position mode, homing offset, position limits, EEPROM lock, status level,
-temperature and voltage alarms. Stored without effect: gains, torque limits, profile speed and acceleration, baud rate.
+Knows addressing, the instructions that every protocol has, faults and wire timing. Knows no protocol's bytes (that is
+a `Wire`), no serial port, no clock and no physics: time passes when `advance` is called.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from sim.faults import Faults
+import numpy as np
+
+from sim.faults import Fault, Faults
+from sim.line_noise import LineNoise
+from sim.servo_body import Watcher
+from sim.servo_table import TableServo
 
 BROADCAST = 0xFE
-MODEL_STS3215 = 777
-COUNTS_PER_TURN = 4096
-CENTRE = 2048  # counts, what calibration makes of the present position
-TORQUE_CALIBRATE = 128  # written to TORQUE_ENABLE: take the present position as the centre
-MOVING_SPEED = 20  # counts/s, above this MOVING reads 1
-STALL_CURRENT = 415  # 2.7 A in steps of 6.5 mA
-HOT = 80  # degrees Celsius, what a `hot` servo reports; the factory limit is 70
-
-OVERVOLTAGE, OVERHEAT = 1 << 0, 1 << 2  # error bits
-POSITION_SIGN, OFFSET_SIGN, LOAD_SIGN = 15, 11, 10  # sign bits: numbers are sign and magnitude
+BITS_PER_BYTE = 10  # on the wire: start, eight, stop
+UPKEEP = 0.02  # s between two looks at heat, strain and watchdogs
 
 
 class Instruction(IntEnum):
-    """Instruction codes of requests."""
+    """Instruction codes that both protocols have."""
 
     PING = 0x01
     READ = 0x02
     WRITE = 0x03
     REGISTER_WRITE = 0x04
     ACTION = 0x05
-    RESET = 0x0A
-    CALIBRATE_OFFSET = 0x0B
-    SYNC_READ = 0x82
-    SYNC_WRITE = 0x83
 
 
-class Register(IntEnum):
-    """Addresses of the memory table that something happens at."""
+class Request(NamedTuple):
+    """One request off the wire."""
 
-    FIRMWARE = 0
-    MODEL = 3
-    ID = 5
-    STATUS_LEVEL = 8
-    MIN_POSITION = 9
-    MAX_POSITION = 11
-    MAX_TEMPERATURE = 13
-    MAX_VOLTAGE = 14
-    MIN_VOLTAGE = 15
-    HOMING_OFFSET = 31
-    TORQUE_ENABLE = 40
-    GOAL_POSITION = 42
-    LOCK = 55
-    PRESENT_POSITION = 56
-    PRESENT_VELOCITY = 58
-    PRESENT_LOAD = 60
-    PRESENT_VOLTAGE = 62
-    PRESENT_TEMPERATURE = 63
-    ACTION_PENDING = 64
-    STATUS = 65
-    MOVING = 66
-    PRESENT_CURRENT = 69
+    id: int
+    instruction: int
+    params: bytes
 
 
-TABLE_SIZE = 87  # bytes
-EEPROM = range(40)  # writable while LOCK is 0
-READ_ONLY = frozenset((*range(5), *range(56, 71)))
+class Reads(NamedTuple):
+    """A group read: id, address and length of each; `joined` when all answer in one packet."""
 
-# Factory values that are not 0: address, bytes, value.
-FACTORY = (
-    (Register.FIRMWARE, 1, 3),
-    (Register.FIRMWARE + 1, 1, 10),
-    (Register.MODEL, 2, MODEL_STS3215),
-    (Register.STATUS_LEVEL, 1, 1),
-    (Register.MAX_POSITION, 2, COUNTS_PER_TURN - 1),
-    (Register.MAX_TEMPERATURE, 1, 70),
-    (Register.MAX_VOLTAGE, 1, 80),
-    (Register.MIN_VOLTAGE, 1, 40),
-    (16, 2, 1000),  # max torque
-    (21, 1, 32),  # P
-    (22, 1, 32),  # D
-    (28, 2, 500),  # protection current
-    (34, 1, 20),  # protective torque
-    (35, 1, 200),  # protection time
-    (36, 1, 80),  # overload torque
-    (48, 2, 1000),  # torque limit
-    (Register.LOCK, 1, 1),
-)
+    of: list[tuple[int, int, int]]
+    joined: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Sensed:
-    """What one servo measures. Positions count from the encoder's own zero, before the homing offset."""
+class Writes(NamedTuple):
+    """A group write: id, address and data of each. Nobody answers it."""
 
-    position: int  # counts
-    velocity: int = 0  # counts/s
-    load: float = 0.0  # share of stall torque in [-1, 1]
-    voltage: float = 7.4  # V
-    temperature_c: int = 30
+    of: list[tuple[int, int, bytes]]
 
 
-class Plant(Protocol):
-    """What the servos move. Servos are numbered from 0 in the order of the bus's `ids`, whatever their id becomes."""
+class Wire(Protocol):
+    """One protocol's packets."""
 
-    def drive(self, servo: int, goal: int, torque: bool) -> None:
-        """Move `servo` to `goal` (counts on the encoder's scale), or let it go. Called at every write of either."""
+    name: str
+    address_size: int  # bytes of an address, and of a length
 
-    def sense(self, servo: int) -> Sensed:
-        """What `servo` measures now."""
+    def take(self, buffer: bytearray) -> Request | None:
+        """Remove the first whole request and all noise before it; None when there is none (yet)."""
 
+    def group(self, request: Request) -> Reads | Writes | None:
+        """The request as a group's, as far as it can be understood; None when it is none."""
 
-def encode_signed(value: int, sign_bit: int) -> int:
-    """Sign and magnitude, the magnitude cut to what fits below `sign_bit`."""
-    magnitude = min(abs(value), (1 << sign_bit) - 1)
-    return magnitude | (1 << sign_bit if value < 0 else 0)
+    def status(self, servo_id: int, error: int, data: bytes = b"") -> bytes:
+        """A status packet."""
 
-
-def decode_signed(raw: int, sign_bit: int) -> int:
-    """The number of a sign and magnitude; bits above `sign_bit` are ignored."""
-    magnitude = raw & ((1 << sign_bit) - 1)
-    return -magnitude if raw >> sign_bit & 1 else magnitude
-
-
-def checksum(body: bytes | bytearray) -> int:
-    """Over id to last parameter: the inverted low byte of the sum."""
-    return ~sum(body) & 0xFF
-
-
-class _Servo:
-    """One servo: its memory table and what reading and writing it does."""
-
-    def __init__(self, index: int, servo_id: int, plant: Plant, hot: bool) -> None:
-        self.index, self.plant, self.hot = index, plant, hot
-        self.pending: tuple[int, bytes] | None = None  # a register write that waits for its action
-        self.memory = bytearray(TABLE_SIZE)
-        self.factory_reset(servo_id)
-
-    def factory_reset(self, servo_id: int) -> None:
-        self.memory[:] = bytes(TABLE_SIZE)
-        for address, size, value in FACTORY:
-            self.put(address, value, size)
-        self.memory[Register.ID] = servo_id
-
-    def word(self, address: int) -> int:
-        return self.memory[address] | self.memory[address + 1] << 8
-
-    def put(self, address: int, value: int, size: int = 2) -> None:
-        self.memory[address : address + size] = value.to_bytes(size, "little")
-
-    @property
-    def offset(self) -> int:
-        return decode_signed(self.word(Register.HOMING_OFFSET), OFFSET_SIGN)
-
-    def refresh(self) -> int:
-        """Measure into the present registers; returns the error byte."""
-        sensed = self.plant.sense(self.index)
-        temperature = HOT if self.hot else sensed.temperature_c
-        voltage = round(sensed.voltage * 10)
-        error = OVERHEAT if temperature > self.memory[Register.MAX_TEMPERATURE] else 0
-        if not self.memory[Register.MIN_VOLTAGE] <= voltage <= self.memory[Register.MAX_VOLTAGE]:
-            error |= OVERVOLTAGE
-        self.put(Register.PRESENT_POSITION, encode_signed(sensed.position - self.offset, POSITION_SIGN))
-        self.put(Register.PRESENT_VELOCITY, encode_signed(sensed.velocity, POSITION_SIGN))
-        self.put(Register.PRESENT_LOAD, encode_signed(round(sensed.load * 1000), LOAD_SIGN))
-        self.put(Register.PRESENT_CURRENT, encode_signed(round(sensed.load * STALL_CURRENT), POSITION_SIGN))
-        self.memory[Register.PRESENT_VOLTAGE] = voltage
-        self.memory[Register.PRESENT_TEMPERATURE] = temperature
-        self.memory[Register.ACTION_PENDING] = self.pending is not None
-        self.memory[Register.STATUS] = error
-        self.memory[Register.MOVING] = abs(sensed.velocity) > MOVING_SPEED
-        return error
-
-    def read(self, address: int, length: int) -> bytes:
-        """`length` bytes from `address`; beyond the table there are zeros."""
-        return bytes(self.memory[address : address + length]).ljust(length, b"\0")
-
-    def write(self, address: int, data: bytes) -> None:
-        """Store what may be written; read-only bytes and locked EEPROM keep their values, as nothing refuses them."""
-        locked = self.memory[Register.LOCK] != 0
-        torque = self.memory[Register.TORQUE_ENABLE]
-        for place, byte in enumerate(data, address):
-            if place < TABLE_SIZE and place not in READ_ONLY and not (locked and place in EEPROM):
-                self.memory[place] = byte
-        if self.memory[Register.TORQUE_ENABLE] == TORQUE_CALIBRATE:
-            self.memory[Register.TORQUE_ENABLE] = torque
-            self.calibrate()
-        if address <= Register.GOAL_POSITION + 1 and address + len(data) > Register.TORQUE_ENABLE:
-            self.drive()
-
-    def calibrate(self) -> None:
-        """Choose the homing offset that makes the present position the centre."""
-        offset = self.plant.sense(self.index).position - CENTRE
-        self.put(Register.HOMING_OFFSET, encode_signed(offset, OFFSET_SIGN))
-
-    def drive(self) -> None:
-        low, high = self.word(Register.MIN_POSITION), self.word(Register.MAX_POSITION)
-        goal = decode_signed(self.word(Register.GOAL_POSITION), POSITION_SIGN)
-        if low or high:  # both 0: multi-turn, no limits
-            goal = min(max(goal, low), high)
-        self.plant.drive(self.index, goal + self.offset, self.memory[Register.TORQUE_ENABLE] != 0)
+    def joined(self, answers: Sequence[tuple[int, int, bytes]], servos: int, length: int) -> list[bytes]:
+        """What each of `answers` (id, error byte, data) adds to one packet that was asked of `servos` servos, `length`
+        bytes of data from each."""
 
 
 class ServoBus:
-    """Servos with `ids` (1..253) on one line, moving `plant`."""
+    """`servos` on one line that speak `wire`.
 
-    def __init__(self, ids: Sequence[int], plant: Plant, faults: Faults | None = None) -> None:
-        self.faults = faults or Faults()
+    `joints` names what each servo moves. With `baud_true`, replies carry the time that the wire takes. `rng` makes
+    faults by chance repeatable.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        servos: Sequence[TableServo],
+        *,
+        joints: Sequence[str] = (),
+        cameras: Sequence[str] = (),
+        rng: np.random.Generator | None = None,
+        baud_true: bool = False,
+    ) -> None:
+        self.wire, self.servos = wire, tuple(servos)
         self.requests = 0  # sound requests seen
-        self._servos = [
-            _Servo(index, servo_id, plant, servo_id in self.faults.hot) for index, servo_id in enumerate(ids)
-        ]
+        self.eeprom_changed = False
+        self._joints = tuple(joints)
+        self._baud_true = baud_true
+        self._baudrate: int | None = None  # of the client; None: every servo understands
+        self._listeners: dict[int, list[TableServo]] | None = None  # by id; None: to be found out
+        self._silent: frozenset[int] = frozenset()
         self._buffer = bytearray()
+        self._replies: list[tuple[float, bytes]] = []
+        self._line_time = 0.0
+        self._since_upkeep = 0.0
+        self._heard = False
+        self._noise = LineNoise(rng or np.random.default_rng(0))
+        known: dict[str, Sequence[object]] = {"ids": [id for servo in self.servos for id in servo.ids]}
+        self.faults = Faults(known | {"joint": self._joints, "camera": cameras})
+        self.faults.subscribe(self._noise)
+        self.faults.subscribe(self._on_fault)
+        for servo in self.servos:
+            servo.on_change = self._on_change
 
-    def feed(self, data: bytes) -> bytes:
-        """Take bytes off the line; returns what the servos answer. Noise and requests with a wrong checksum are
-        ignored; an incomplete request waits for the rest."""
+    def feed(self, data: bytes, baudrate: int | None = None) -> list[tuple[float, bytes]]:
+        """Take bytes off the line, sent at `baudrate`; returns pieces of reply and the seconds until each has arrived.
+
+        Noise is skipped; an incomplete request waits for the rest.
+        """
+        if baudrate != self._baudrate:
+            self._baudrate, self._listeners = baudrate, None
         self._buffer += data
-        replies = bytearray()
-        while (request := self._next_request()) is not None:
+        self._line_time = len(data) * self._byte_time if self._baud_true else 0.0
+        while (request := self.wire.take(self._buffer)) is not None:
             self.requests += 1
-            replies += self._answer(request[0], request[1], request[2:])
-        return bytes(replies)
+            self._heard = True
+            self._answer(request)
+        replies, self._replies = self._replies, []
+        if len(replies) > 1 and not any(late for late, _ in replies):
+            return [(0.0, b"".join(packet for _, packet in replies))]
+        return replies
 
     def forget(self) -> None:
         """Drop an incomplete request, as servos do when the line falls silent within one."""
         self._buffer.clear()
 
+    def advance(self, seconds: float) -> None:
+        """Let time pass: profiles move, servos warm up, watchdogs run."""
+        for servo in self.servos:
+            if servo.body.travelling:
+                servo.body.advance(seconds)
+        self._since_upkeep += seconds
+        if self._since_upkeep >= UPKEEP:
+            elapsed, self._since_upkeep = self._since_upkeep, 0.0
+            hearing = self._hearing() if self._heard else ()
+            self._heard = False
+            for servo in self.servos:
+                servo.age(elapsed, servo in hearing)
+
+    def sample(self, watcher: Watcher) -> None:
+        """Tell `watcher` where every servo is and what it was told."""
+        for index, servo in enumerate(self.servos):
+            body = servo.body
+            watcher(index, body.goal, body.torque, body.sense().position)
+
     def goals_to_present(self) -> None:
         """Set every goal to the present position: for a world whose arm has been moved by hand."""
-        for servo in self._servos:
-            servo.refresh()
-            servo.put(Register.GOAL_POSITION, servo.word(Register.PRESENT_POSITION))
-            servo.drive()
+        for servo in self.servos:
+            servo.goal_to_present()
 
-    def _next_request(self) -> bytes | None:
-        """Id, instruction and parameters of the first sound request; None when there is no whole one."""
-        buffer = self._buffer
-        while True:
-            start = buffer.find(b"\xff\xff")
-            if start < 0:
-                del buffer[: -1 if buffer.endswith(b"\xff") else len(buffer)]
-                return None
-            del buffer[:start]
-            if len(buffer) < 4:
-                return None
-            length = buffer[3]
-            if buffer[2] == 0xFF or length < 2:
-                del buffer[0]
-                continue
-            if len(buffer) < 4 + length:
-                return None
-            if checksum(buffer[2 : 3 + length]) != buffer[3 + length]:
-                del buffer[0]
-                continue
-            request = bytes((buffer[2], *buffer[4 : 3 + length]))
-            del buffer[: 4 + length]
-            return request
-
-    def _addressed(self, servo_id: int) -> list[_Servo]:
-        present = [servo for servo in self._servos if servo.memory[Register.ID] not in self.faults.silent]
-        if servo_id == BROADCAST:
-            return present
-        return [servo for servo in present if servo.memory[Register.ID] == servo_id]
-
-    def _answer(self, servo_id: int, instruction: int, params: bytes) -> bytes:
-        if instruction == Instruction.SYNC_READ:
-            return self._sync_read(params)
-        if instruction == Instruction.SYNC_WRITE:
-            self._sync_write(params)
-            return b""
-        replies = []
-        for servo in self._addressed(servo_id):
-            reply = self._execute(servo, instruction, params)
-            # On a broadcast only a ping is answered, each servo in its turn.
-            if reply is not None and (servo_id != BROADCAST or instruction == Instruction.PING):
-                replies.append(reply)
-        return b"".join(replies)
-
-    def _execute(self, servo: _Servo, instruction: int, params: bytes) -> bytes | None:
-        """Do it; the status packet, or None where the servo keeps silent."""
-        address, data = (params[0], params[1:]) if params else (0, b"")
-        error = servo.refresh()
-        own_id = servo.memory[Register.ID]  # a change of id is acknowledged under the old one
-        if instruction == Instruction.PING:
-            return self._status(own_id, error)
-        if instruction == Instruction.READ and len(params) == 2:
-            return self._status(own_id, error, servo.read(address, params[1]))
-        acknowledged = servo.memory[Register.STATUS_LEVEL] != 0
-        if instruction == Instruction.WRITE and data:
-            servo.write(address, data)
-        elif instruction == Instruction.REGISTER_WRITE and data:
-            servo.pending = (address, data)
-        elif instruction == Instruction.ACTION:
-            if servo.pending is not None:
-                servo.write(*servo.pending)
-                servo.pending = None
-        elif instruction == Instruction.RESET:
-            servo.factory_reset(own_id)
-            servo.drive()
-        elif instruction == Instruction.CALIBRATE_OFFSET:
-            servo.calibrate()
+    def _answer(self, request: Request) -> None:
+        group = self.wire.group(request)
+        if isinstance(group, Reads):
+            self._read_group(group)
+        elif isinstance(group, Writes):
+            for servo_id, address, data in group.of:
+                for servo in self._addressed(servo_id):
+                    servo.write(address, data)
         else:
-            return None
-        return self._status(own_id, error) if acknowledged else None
+            broadcast = request.id == BROADCAST
+            for servo in self._addressed(request.id):
+                # Found before: a change of id or status level is still answered under the old one.
+                own_id, answers = servo.id, servo.answers(request.instruction)
+                result = self._execute(servo, request, broadcast)
+                if broadcast and request.instruction != Instruction.PING:
+                    continue
+                if result is not None and answers and request.id in (own_id, BROADCAST):
+                    self._say(servo, own_id, self.wire.status(own_id, *result))
 
-    def _sync_read(self, params: bytes) -> bytes:
-        if len(params) < 3:
-            return b""
-        address, length = params[:2]
-        replies = bytearray()
-        for servo_id in params[2:]:
-            for servo in self._addressed(servo_id) if servo_id != BROADCAST else ():
-                error = servo.refresh()
-                replies += self._status(servo_id, error, servo.read(address, length))
-        return bytes(replies)
+    def _execute(self, servo: TableServo, request: Request, broadcast: bool) -> tuple[int, bytes] | None:
+        """Carry out an instruction for one servo: error byte and data, or None where it keeps silent."""
+        _, instruction, params = request
+        size = self.wire.address_size
+        address, rest = int.from_bytes(params[:size], "little"), params[size:]
+        if instruction == Instruction.PING:
+            return servo.ping()
+        if instruction == Instruction.READ and len(rest) == size:
+            return servo.read(address, int.from_bytes(rest, "little"))
+        if instruction == Instruction.WRITE and rest:
+            return servo.write(address, rest), b""
+        if instruction == Instruction.REGISTER_WRITE and rest:
+            return servo.store(address, rest), b""
+        if instruction == Instruction.ACTION:
+            return servo.action(), b""
+        error = servo.special(instruction, params, broadcast)
+        return None if error is None else (error, b"")
 
-    def _sync_write(self, params: bytes) -> None:
-        if len(params) < 2:
-            return
-        address, length = params[:2]
-        for start in range(2, len(params) - length, length + 1):
-            for servo in self._addressed(params[start]):
-                servo.write(address, params[start + 1 : start + 1 + length])
+    def _read_group(self, group: Reads) -> None:
+        answers = []
+        for servo_id, address, length in group.of:
+            found = [servo for servo in self._addressed(servo_id) if servo.id == servo_id]
+            if not found and group.joined:
+                break  # each waits for the one before it: the packet ends here
+            answers += [(servo, servo_id, *servo.read(address, length)) for servo in found]
+        if group.joined and group.of:
+            packets = self.wire.joined([answer[1:] for answer in answers], len(group.of), group.of[0][2])
+        else:
+            packets = [self.wire.status(*answer[1:]) for answer in answers]
+        for (servo, servo_id, _, _), packet in zip(answers, packets, strict=True):
+            self._say(servo, servo_id, packet)
 
-    def _status(self, servo_id: int, error: int, data: bytes = b"") -> bytes:
-        body = bytes((servo_id, len(data) + 2, error)) + data
-        return self.faults.spoil(b"\xff\xff" + body + bytes((checksum(body),)))
+    def _say(self, servo: TableServo, servo_id: int, packet: bytes) -> None:
+        late = 0.0
+        if not self._noise.quiet:
+            late, packet = self._noise.spoil(servo_id, packet)
+        if self._baud_true:
+            self._line_time += servo.return_delay + len(packet) * self._byte_time
+        if packet:
+            self._replies.append((self._line_time + late, packet))
+
+    @property
+    def _byte_time(self) -> float:
+        rate = self._baudrate or max(servo.baudrate for servo in self.servos)
+        return BITS_PER_BYTE / rate
+
+    def _addressed(self, servo_id: int) -> list[TableServo]:
+        if self._listeners is None:
+            self._listeners = {BROADCAST: self._hearing()}
+            for servo in self._listeners[BROADCAST]:
+                for own_id in servo.ids:
+                    self._listeners.setdefault(own_id, []).append(servo)
+        return self._listeners.get(servo_id, [])
+
+    def _hearing(self) -> list[TableServo]:
+        """Servos that are up, not silenced, and listen at the client's speed."""
+        return [
+            servo
+            for servo in self.servos
+            if not servo.boots_for and servo.id not in self._silent and self._baudrate in (None, servo.baudrate)
+        ]
+
+    def _on_change(self) -> None:
+        self._listeners = None
+        self.eeprom_changed = True
+
+    def _on_fault(self, fault: Fault, begins: bool) -> None:
+        arguments = fault.arguments
+        if fault.name == "silent":
+            self._silent = arguments["ids"] if begins else frozenset()
+            self._listeners = None
+        elif fault.name == "stuck":
+            for servo, joint in zip(self.servos, self._joints, strict=True):
+                if joint == arguments["joint"]:
+                    servo.body.stuck = begins
+        elif fault.name == "sag":
+            for servo in self.servos:
+                servo.body.sag = arguments["voltage"] if begins else None
+                servo.judge()
+        elif fault.name in ("reboot", "overload", "overheat"):
+            for servo in self.servos:
+                if servo.id in arguments["ids"]:
+                    _strike(servo, fault.name, begins)
+
+
+def _strike(servo: TableServo, name: str, begins: bool) -> None:
+    """Let one servo reboot, trip by load, or be hot."""
+    if name == "reboot":
+        if begins:
+            servo.reboot()
+    elif name == "overheat":
+        servo.body.overheated = begins
+        servo.judge()
+    else:
+        servo.overload(begins)

@@ -6,19 +6,14 @@ mirroring left and right are exact augmentations. Lengths in m, angles in rad, t
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
 from drivers.arm import Array, frozen
-from sim import so101
-from sim.quiet import quiet
+from drivers.config import URDF_FOLDER
+from sim import scene, so101
 
-with quiet():
-    import pybullet
-    from pybullet_utils.bullet_client import BulletClient
-
+URDF = "so101_stacking.urdf"
 COLOURS = ("red", "green", "blue")
 BLOCK = 0.028  # m, edge
 BLOCK_MASS = 0.030  # kg
@@ -34,8 +29,6 @@ HOME = frozen([0.0, -0.55, 0.35, 1.35, 0.0, 1.5])
 _ARM_JOINTS = (0, 1, 2, 3, 4)
 _HAND_LINK, _LEFT_JAW, _RIGHT_JAW = 4, 5, 6
 _RGB = {"red": (0.85, 0.1, 0.1, 1), "green": (0.1, 0.85, 0.1, 1), "blue": (0.1, 0.1, 0.85, 1)}
-_ASSETS = Path(__file__).parent / "assets"
-_FLAGS = pybullet.ER_NO_SEGMENTATION_MASK
 
 
 class World:
@@ -49,14 +42,9 @@ class World:
     def __init__(self, *, image_size: tuple[int, int] = (64, 64), physics_rate: int = 200) -> None:
         self.image_size = image_size
         self.physics_rate = physics_rate
-        with quiet():
-            self._p = BulletClient(pybullet.DIRECT)
-        p = self._p
-        p.setGravity(0, 0, -9.81)
-        p.setTimeStep(1 / physics_rate)
-        p.setPhysicsEngineParameter(numSolverIterations=30, deterministicOverlappingPairs=1)
-        self._make_table()
-        self.arm: int = p.loadURDF(str(_ASSETS / "so101.urdf"), useFixedBase=True)
+        self._p = p = scene.connect(physics_rate)
+        scene.add_table(p)
+        self.arm: int = p.loadURDF(str(URDF_FOLDER / URDF), useFixedBase=True)
         self.blocks: dict[str, int] = {colour: self._make_block(colour) for colour in COLOURS}
         # No spinning or rolling friction: with it, Bullet pushes a gripped block out of the moving jaws.
         for jaw in (_LEFT_JAW, _RIGHT_JAW):
@@ -68,23 +56,11 @@ class World:
         )
         p.changeConstraint(gear, gearRatio=-1, maxForce=50, erp=0.5)
         self._targets = np.array(HOME)
-        self._torque = np.ones(6, dtype=bool)
+        self._torque = np.ones(6)
         self._substeps = 0
         self._fixed_view = p.computeViewMatrix([0.50, 0, 0.42], [0.145, 0, 0.02], [0, 0, 1])
         self._fixed_projection = p.computeProjectionMatrixFOV(46, image_size[1] / image_size[0], 0.05, 2.0)
         self._wrist_projection = p.computeProjectionMatrixFOV(75, image_size[1] / image_size[0], 0.01, 1.0)
-
-    def _make_table(self) -> None:
-        p = self._p
-        shape = p.createCollisionShape(p.GEOM_BOX, halfExtents=[0.6, 0.6, 0.05])
-        table = p.createMultiBody(0, shape, -1, [0.1, 0, -0.05])
-        p.changeDynamics(table, -1, lateralFriction=0.9)
-        # TinyRenderer clips triangles that reach behind the camera badly; four tiles cost 4 shapes and stay whole.
-        for x in (-0.2, 0.4):
-            for y in (-0.3, 0.3):
-                tile = p.createVisualShape(p.GEOM_BOX, halfExtents=[0.3, 0.3, 0.005], rgbaColor=[0.55, 0.55, 0.55, 1])
-                p.createMultiBody(0, -1, tile, [x, y, -0.005])
-        p.changeVisualShape(table, -1, rgbaColor=[0, 0, 0, 0])
 
     def _make_block(self, colour: str) -> int:
         p = self._p
@@ -126,7 +102,7 @@ class World:
         jaw = positions[5] * so101.OPENING_PER_RADIAN / 2
         for joint in (_LEFT_JAW, _RIGHT_JAW):
             self._p.resetJointState(self.arm, joint, jaw, 0)
-        self._torque[:] = True
+        self._torque[:] = 1
         self.set_targets(positions)
 
     def set_targets(self, positions: Array) -> None:
@@ -134,10 +110,10 @@ class World:
         self._targets[:] = positions
         self._apply_motors()
 
-    def set_torque(self, enabled: NDArray[np.bool_]) -> None:
-        """Switch each joint's torque; switching on keeps the last goal."""
-        if (self._torque != enabled).any():
-            self._torque[:] = enabled
+    def set_torque(self, shares: NDArray[np.bool_] | Array) -> None:
+        """Switch each joint's torque, or limit it to a share of the stall torque; switching on keeps the last goal."""
+        if (self._torque != shares).any():
+            self._torque[:] = shares
             self._apply_motors()
 
     def _apply_motors(self) -> None:
@@ -150,7 +126,7 @@ class World:
                 targetPosition=self._targets[joint],
                 positionGain=POSITION_GAIN,
                 velocityGain=1.0,
-                force=so101.SERVO_TORQUE if self._torque[joint] else 0.02,
+                force=max(so101.SERVO_TORQUE * self._torque[joint], 0.02),
                 maxVelocity=so101.SERVO_SPEED,
             )
         jaw = self._targets[5] * so101.OPENING_PER_RADIAN / 2
@@ -162,7 +138,7 @@ class World:
                 targetPosition=jaw,
                 positionGain=POSITION_GAIN,
                 velocityGain=1.0,
-                force=GRIP_FORCE if self._torque[5] else 0.0,
+                force=GRIP_FORCE * self._torque[5],
                 maxVelocity=JAW_SPEED,
             )
 
@@ -187,7 +163,7 @@ class World:
         positions[5] = (positions[5] + positions[6]) / opening
         velocities[5] = (velocities[5] + velocities[6]) / opening
         loads = torques[:6] / so101.SERVO_TORQUE
-        loads[5] = (torques[5] + torques[6]) / (2 * GRIP_FORCE)
+        loads[5] = (torques[5] + torques[6]) * opening / 2 / so101.SERVO_TORQUE  # each jaw moves half of the opening
         return positions[:6], velocities[:6], np.clip(loads, -1, 1)
 
     def joint_positions(self) -> Array:
@@ -222,22 +198,7 @@ class World:
     def render(self, camera: str) -> NDArray[np.uint8]:
         """The image of "fixed" or "wrist", (H, W, 3) RGB. Raises `KeyError` for another name."""
         view, projection = {"fixed": self._fixed_camera, "wrist": self._wrist_camera}[camera]()
-        height, width = self.image_size
-        _, _, rgba, _, _ = self._p.getCameraImage(
-            width,
-            height,
-            view,
-            projection,
-            lightDirection=[0.3, 0, 1],
-            lightDistance=1.0,
-            shadow=0,
-            lightAmbientCoeff=0.6,
-            lightDiffuseCoeff=0.45,
-            lightSpecularCoeff=0.0,
-            renderer=pybullet.ER_TINY_RENDERER,
-            flags=_FLAGS,
-        )
-        return np.ascontiguousarray(np.asarray(rgba, dtype=np.uint8).reshape(height, width, 4)[:, :, :3])
+        return scene.picture(self._p, view, projection, self.image_size)
 
     def camera_matrices(self, camera: str) -> tuple[Array, Array]:
         """OpenGL view and projection matrices (4, 4) of a camera as it stands now."""

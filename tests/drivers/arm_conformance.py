@@ -1,16 +1,20 @@
 """What every arm must do, whatever drives it: each clause of `drivers.arm.Arm`, run on simulated and emulated arms.
 
-A test module derives from `ArmConformance` and gives the two fixtures `arm` and `advance`.
+A test module derives from `ArmConformance` and gives the two fixtures `arm` and `advance`. Where the arm's cable can be
+pulled and its servos made ill, it derives from `FaultyArmConformance` and gives `cable` and `overheat` too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import pytest
 
 from drivers.arm import Arm, ArmError, Array
+
+READING_PERIOD = 0.02  # s; servos with a watchdog stop when nobody reads them for long
 
 
 def refused(act: Callable[[], object]) -> str:
@@ -44,9 +48,15 @@ class ArmConformance:
         direction = np.where(middle >= positions, 1.0, -1.0)
         return np.clip(positions + direction * self.step, arm.spec.position_min, arm.spec.position_max)
 
+    def live(self, arm: Arm, advance: Callable[[float], None], seconds: float) -> None:
+        """Let that much time pass while somebody reads the arm, as the servo loop does."""
+        for _ in range(round(seconds / READING_PERIOD)):
+            advance(READING_PERIOD)
+            arm.read()
+
     def test_not_connected_refuses_all_but_close(self, arm: Arm) -> None:
         zeros = np.zeros(arm.spec.joints)
-        for act in (arm.read, lambda: arm.write(zeros), arm.hold, arm.release):
+        for act in (arm.read, lambda: arm.write(zeros), arm.hold, arm.release, arm.energised):
             refused(act)
 
     def test_close_at_any_time_and_more_than_once(self, arm: Arm) -> None:
@@ -86,7 +96,7 @@ class ArmConformance:
         before = arm.read().positions
         held = arm.hold().positions
         np.testing.assert_allclose(held, before, atol=self.tolerance)
-        advance(0.5)
+        self.live(arm, advance, 0.5)
         np.testing.assert_allclose(arm.read().positions, held, atol=self.tolerance)
 
     def test_targets_are_reached(self, arm: Arm, advance: Callable[[float], None]) -> None:
@@ -95,7 +105,7 @@ class ArmConformance:
         handed_over = target.copy()
         arm.write(handed_over)
         handed_over[:] = 0  # the arm must not keep the caller's array
-        advance(2.0)
+        self.live(arm, advance, 2.0)
         np.testing.assert_allclose(arm.read().positions, target, atol=self.tolerance)
 
     def test_hold_forgets_the_old_target(self, arm: Arm, advance: Callable[[float], None]) -> None:
@@ -103,7 +113,7 @@ class ArmConformance:
         start = arm.hold().positions
         arm.write(self.reachable(arm, start))
         held = arm.hold().positions
-        advance(1.0)
+        self.live(arm, advance, 1.0)
         np.testing.assert_allclose(arm.read().positions, held, atol=self.tolerance)
 
     def test_hold_after_release_never_jumps_to_the_old_target(self, arm: Arm, advance: Callable[[float], None]) -> None:
@@ -111,7 +121,7 @@ class ArmConformance:
         arm.write(self.reachable(arm, arm.hold().positions))
         arm.release()
         held = arm.hold().positions  # at once: a released arm falls, and what it falls on may move its joints
-        advance(1.0)
+        self.live(arm, advance, 1.0)
         np.testing.assert_allclose(arm.read().positions, held, atol=self.tolerance)
 
     @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -124,7 +134,7 @@ class ArmConformance:
             target[joint] = value
             refused(lambda target=target: arm.write(target))
         assert arm.counters.sent == sent
-        advance(0.2)
+        self.live(arm, advance, 0.2)
         np.testing.assert_allclose(arm.read().positions, held, atol=self.tolerance)
 
     def test_wrong_shapes_send_nothing(self, arm: Arm) -> None:
@@ -145,7 +155,7 @@ class ArmConformance:
                 target[joint] = beyond
                 assert name in refused(lambda target=target: arm.write(target))
         assert arm.counters.sent == sent
-        advance(0.2)
+        self.live(arm, advance, 0.2)
         np.testing.assert_allclose(arm.read().positions, held, atol=self.tolerance)
 
     def test_limits_themselves_are_allowed(self, arm: Arm) -> None:
@@ -161,6 +171,31 @@ class ArmConformance:
         report = arm.release()
         assert report.released == arm.spec.joint_names
         assert report.still_energised == ()
+
+    def test_torque_is_on_from_hold_to_release_and_nowhere_else(self, arm: Arm) -> None:
+        arm.connect()
+        assert arm.energised() == ()
+        arm.hold()
+        assert arm.energised() == arm.spec.joint_names
+        arm.release()
+        assert arm.energised() == ()
+
+    def test_connecting_leaves_torque_as_it_is(self, arm: Arm) -> None:
+        arm.connect()
+        arm.connect()
+        assert arm.energised() == ()
+        arm.hold()
+        arm.close()
+        arm.connect()
+        assert arm.energised() == arm.spec.joint_names
+        arm.release()
+
+    def test_a_healthy_arm_has_no_errors(self, arm: Arm, advance: Callable[[float], None]) -> None:
+        arm.connect()
+        assert arm.read().errors == ()
+        assert arm.hold().errors == ()
+        self.live(arm, advance, 0.2)
+        assert arm.read().errors == ()
 
     def test_release_ends_writing_until_the_next_hold(self, arm: Arm) -> None:
         arm.connect()
@@ -180,3 +215,66 @@ class ArmConformance:
         after = arm.counters.snapshot()
         assert after.keys() == before.keys()
         assert all(after[name] >= before[name] >= 0 for name in before)
+
+
+class Cable(Protocol):
+    """The arm's USB cable."""
+
+    def pull(self) -> None: ...
+
+    def put_back(self) -> None: ...
+
+
+class FaultyArmConformance(ArmConformance):
+    """Also what must hold when servos fall ill and the cable is pulled."""
+
+    @pytest.fixture
+    def cable(self) -> Cable:
+        """The cable of `arm`."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def overheat(self) -> Callable[[str, bool], None]:
+        """Makes the servo of a joint report that it is too hot, or well again."""
+        raise NotImplementedError
+
+    def test_what_a_servo_reports_is_told_by_its_joint_while_it_lasts(
+        self, arm: Arm, advance: Callable[[float], None], overheat: Callable[[str, bool], None]
+    ) -> None:
+        arm.connect()
+        arm.hold()
+        name = arm.spec.joint_names[1]
+        overheat(name, True)
+        self.live(arm, advance, 0.1)
+        errors = arm.read().errors
+        assert errors and all(error.startswith(f"{name}: ") for error in errors)
+        overheat(name, False)
+        self.live(arm, advance, 0.1)
+        assert arm.read().errors == ()
+
+    def test_a_pulled_cable_is_told_and_leaves_nothing_believed(self, arm: Arm, cable: Cable) -> None:
+        arm.connect()
+        held = arm.hold().positions
+        cable.pull()
+        refused(arm.read)
+        refused(lambda: arm.write(held))
+        assert arm.release().released == ()
+        refused(arm.connect)
+
+    def test_connecting_again_after_an_unplug_moves_nothing(
+        self, arm: Arm, advance: Callable[[float], None], cable: Cable
+    ) -> None:
+        arm.connect()
+        target = self.reachable(arm, arm.hold().positions)
+        cable.pull()
+        refused(arm.read)
+        cable.put_back()
+        arm.connect()
+        refused(lambda: arm.write(target))
+        before = arm.read().positions
+        self.live(arm, advance, 0.2)
+        np.testing.assert_allclose(arm.read().positions, before, atol=self.tolerance)
+        arm.hold()
+        arm.write(target)
+        self.live(arm, advance, 2.0)
+        np.testing.assert_allclose(arm.read().positions, target, atol=self.tolerance)

@@ -94,6 +94,14 @@ class CameraConformance:
             assert after.stamp > before.stamp
             before = after
 
+    def test_repeats_are_counted_among_the_frames_since(self, camera: Camera, advance: Callable[[float], None]) -> None:
+        camera.connect()
+        before = camera.read()
+        for _ in range(5):
+            after = self.later(camera, advance, before)
+            assert 0 <= after.repeats <= before.repeats + after.sequence - before.sequence
+            before = after
+
     def test_reading_does_not_wait_for_a_new_frame(self, camera: Camera) -> None:
         camera.connect()
         frames = [camera.read() for _ in range(100)]

@@ -55,6 +55,7 @@ def test_counters_start_at_zero_and_a_snapshot_does_not_follow() -> None:
     counters = BusCounters()
     snapshot = counters.snapshot()
     counters.sent += 1
+    counters.missing[3] = 1
     assert snapshot == {"sent": 0, "retried": 0, "corrupt": 0, "timed_out": 0, "failed": 0}
 
 

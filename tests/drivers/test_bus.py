@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pytest
+import serial
 
-from drivers.bus import POLL, QUIET_MAX, Bus, BusError, Reply, open_serial
+from drivers.bus import POLL, QUIET_MAX, Bus, BusError, PortLost, Reply, open_serial
 
 Answer = Callable[[bytes], bytes]
 
@@ -123,6 +124,28 @@ def test_a_retry_asks_only_for_what_is_missing() -> None:
     assert bus.counters.snapshot() == {"sent": 2, "retried": 1, "corrupt": 0, "timed_out": 1, "failed": 0}
 
 
+def test_every_second_try_asks_in_the_opposite_order() -> None:
+    port = ScriptedPort(b"1.")
+    bus = bus_on(port, retries=2)
+    bus.exchange(ask, {1: 0, 2: 0, 3: 0, 4: 0})
+    assert port.requests == [b"1234", b"432", b"234"]
+    assert bus.counters.missing == {2: 3, 3: 3, 4: 3}
+
+
+def test_a_retry_may_ask_in_other_words() -> None:
+    port = ScriptedPort(b"", b"", b"1.")
+    assert set(bus_on(port, retries=2).exchange(ask, {1: 0}, retry=lambda ids: b"?" + ask(ids))) == {1}
+    assert port.requests == [b"1", b"?1", b"?1"]
+
+
+def test_who_was_missing_is_counted_for_each_device() -> None:
+    bus = bus_on(ScriptedPort(b"1.3.", b"2.", b"1.", b""))
+    bus.exchange(ask, {1: 0, 2: 0, 3: 0})
+    assert bus.counters.missing == {2: 1}
+    bus.exchange(ask, {1: 0, 3: 0})
+    assert bus.counters.missing == {2: 1, 3: 2}
+
+
 def test_a_damaged_reply_counts_as_corrupt() -> None:
     port = ScriptedPort(b"1.x.", b"2.")
     bus = bus_on(port)
@@ -209,11 +232,28 @@ def test_a_lost_port_is_one_line() -> None:
             raise OSError(5, "Input/output\nerror")
 
     bus = bus_on(Gone())
+    assert not bus.lost
     for act in (lambda: bus.send(b"x"), lambda: bus.exchange(ask, {1: 0})):
-        with pytest.raises(BusError, match="connection lost") as caught:
+        with pytest.raises(PortLost, match="connection lost") as caught:
             act()
         assert "\n" not in str(caught.value)
     assert bus.counters.failed == 2
+    assert bus.lost
+
+
+def test_a_line_that_takes_no_bytes_for_a_while_is_silent_and_not_lost() -> None:
+    class Stuck(ScriptedPort):
+        tries = 0
+
+        def write(self, data: bytes, /) -> int:
+            self.tries += 1
+            if self.tries == 1:
+                raise serial.SerialTimeoutException("Write timeout")
+            return super().write(data)
+
+    bus = bus_on(Stuck(b"1."))
+    assert set(bus.exchange(ask, {1: 0})) == {1}
+    assert (bus.lost, bus.counters.retried, bus.counters.timed_out) == (False, 1, 1)
 
 
 def test_a_missing_port_names_the_path(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from drivers import robot as robot_module
 from drivers.arm import ArmError
-from drivers.camera import CameraError, OpenCVCamera
+from drivers.camera import CameraError
 from drivers.config import ArmConfig, ConfigError, load_robot
 from drivers.feetech import FeetechArm
+from drivers.opencv_camera import OpenCVCamera
 from drivers.robot import ARM_GROUP, CAMERA_GROUP, Robot, open_arm, open_camera
 
 LOG: list[str] = []
@@ -85,7 +86,7 @@ def test_entry_points_are_drivers_too() -> None:
     arm_config, camera_config = changed("plugin")
     arm, camera = open_arm(arm_config), open_camera("wrist", camera_config)
     assert isinstance(arm, PluginArm) and arm.config is arm_config
-    assert isinstance(camera, PluginCamera) and camera.given == ("wrist", 2, (64, 64), 30.0)
+    assert isinstance(camera, PluginCamera) and camera.given == ("wrist", camera_config)
 
 
 @pytest.mark.usefixtures("plugins")

@@ -13,7 +13,7 @@ from policies.card import ActionCard, CameraCard, Card, ProprioceptionCard, Sequ
 from runtime import cli
 from runtime.cli import main
 
-VERBS = ("run", "eval", "collect", "train", "export", "emulate", "doctor")
+VERBS = tuple(cli.VERBS)
 ROOT = Path(__file__).parents[2]
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from drivers.arm import Array
 from drivers.camera import CameraError, Frame
+from drivers.config import SafetyConfig
 from policies.policy import Action, Observation, PolicyError
 from runtime.clock import MILLISECOND, SECOND, Pacer, SimulatedClock
 from runtime.loop import FAULT, INTERRUPTED, TIME_LIMIT, ControlLoop, EpisodeInfo, EpisodeResult, LockstepServo, Step
@@ -25,6 +26,7 @@ class FakeCamera:
     def __init__(self, name: str, clock: SimulatedClock) -> None:
         self.name = name
         self.freeze = self.dead = False
+        self.repeats = 0
         self._clock = clock
         self._frame: Frame | None = None
 
@@ -35,7 +37,7 @@ class FakeCamera:
             raise CameraError(f"camera {self.name}: unplugged")
         if self._frame is None or not self.freeze:
             sequence = 0 if self._frame is None else self._frame.sequence + 1
-            self._frame = Frame(self._clock.now(), sequence, np.full((4, 6, 3), sequence, dtype=np.uint8))
+            self._frame = Frame(self._clock.now(), sequence, np.full((4, 6, 3), sequence, dtype=np.uint8), self.repeats)
         return self._frame
 
     def close(self) -> None: ...
@@ -85,7 +87,7 @@ class Log:
 class Rig:
     """Both loops in lock-step on a fake arm."""
 
-    def __init__(self, delta: Array | None = None) -> None:
+    def __init__(self, delta: Array | None = None, safety: SafetyConfig | None = None) -> None:
         self.clock = SimulatedClock(SECOND)
         self.arm = FakeArm(self.clock.now)
         self.servo_loop = ServoLoop(self.arm, self.clock)
@@ -95,7 +97,7 @@ class Rig:
         self.policy = FakePolicy(np.array([0.01, -0.01, 0.01]) if delta is None else delta)
         self.log = Log()
         self.loop = ControlLoop(
-            self.policy, self.cameras, self.servo, self.clock, Pacer(self.clock, PERIOD), [self.log]
+            self.policy, self.cameras, self.servo, self.clock, Pacer(self.clock, PERIOD), [self.log], safety=safety
         )
 
     @property
@@ -151,9 +153,9 @@ def test_observations_name_cameras_in_order_and_carry_both_proprioceptions(rig: 
 
 def test_targets_do_not_wind_up_beyond_a_limit() -> None:
     rig = Rig(delta=np.array([0.0, 0.0, -0.4]))
-    rig.loop.run_episode("stack", 6)
+    rig.loop.run_episode("stack", 16)
     assert rig.policy.observations[-1].proprioception["joint_targets"][2] == 0.0
-    assert rig.arm.positions[2] == pytest.approx(0.0, abs=1e-9)
+    assert rig.arm.positions[2] == pytest.approx(0.0, abs=1e-3)
 
 
 def test_the_next_episode_goes_on_from_the_held_pose(rig: Rig) -> None:
@@ -216,8 +218,39 @@ def test_a_camera_that_fails_ends_the_episode_with_an_arm_that_holds(rig: Rig, b
     result = rig.loop.run_episode("stack", 30)
     assert result.outcome.startswith(f"{FAULT}camera wrist:")
     assert result.steps == (2 if broken == "dead" else 12)
-    assert rig.state is State.HOLDING
+    assert rig.state is State.FAULT and rig.arm.torque
+    assert f"{FAULT}{rig.servo.state().fault}" == result.outcome
     assert rig.log.ends == [result]
+
+
+def test_a_camera_that_repeats_itself_is_frozen_however_fresh_its_stamps(rig: Rig) -> None:
+    rig.policy.act_hook = lambda step: setattr(rig.cameras["fixed"], "repeats", 18 + step)
+    result = rig.loop.run_episode("stack", 30)
+    text = "camera fixed: the last 21 frames are the same to the last bit: it is frozen, plug it in anew"
+    assert (result.outcome, result.steps) == (f"{FAULT}{text}", 3)
+    assert rig.servo.state().fault == text
+
+
+def test_an_old_reading_of_the_joints_is_a_fault() -> None:
+    rig = Rig(safety=SafetyConfig(observation_age_max_s=0.12))
+    rig.policy.act_hook = lambda step: setattr(rig.arm, "broken_reads", 9 if step % 2 else 0)
+
+    def stall(seconds: float) -> None:
+        rig.clock.advance(round(seconds * SECOND))
+
+    rig.servo._advance = lambda seconds: stall(3 * seconds)
+    result = rig.loop.run_episode("stack", 30)
+    assert result.outcome.startswith(f"{FAULT}joints: the last reading is ")
+
+
+def test_deadlines_missed_in_a_row_are_a_fault() -> None:
+    rig = Rig(safety=SafetyConfig(deadline_misses_max=4))
+    late = {1, 2, 3, 5, 6, 7, 8}  # three in a row, a good one, four in a row
+    rig.policy.act_hook = lambda step: rig.clock.advance((60 if step in late else 2) * MILLISECOND)
+    result = rig.loop.run_episode("stack", 30)
+    text = "policy loop: 4 control steps in a row came late; the last took observe 0, decide 60, act 0 ms"
+    assert (result.outcome, result.steps) == (f"{FAULT}{text}", 9)
+    assert rig.state is State.FAULT
 
 
 def test_ctrl_c_holds_tells_the_subscribers_and_is_passed_on(rig: Rig) -> None:

@@ -12,6 +12,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,8 @@ from runtime.clock import SimulatedClock
 from runtime.lockstep import ExpertPolicy, run_lockstep, task_of
 from runtime.loop import Step
 from runtime.recording import Recording
-from runtime.run import FAULTED, INTERRUPTED, RunOptions, run
+from runtime.run import FAULTED, INTERRUPTED, OK, RunOptions, run
+from runtime.supervisor import Stop
 from sim.emulator import EmulatorProcess
 from tests.runtime.episodes import make_end
 
@@ -80,14 +82,20 @@ class Replay:
 
 
 def play(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, policy: Policy | None, robot: str = "emulated", episodes: int = 1
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    policy: Policy | None,
+    robot: str = "emulated",
+    episodes: int = 1,
+    *,
+    interactive: bool = False,
 ) -> tuple[int, str]:
     monkeypatch.setattr(run_module, "_open_policy", lambda options, config: policy)
     output = io.StringIO()
     code = run(
         RunOptions(folder, robot, episodes=episodes, seed=SEED, json=folder / "figures.json"),
         Console(file=output, width=120),
-        interactive=False,
+        interactive=interactive,
     )
     return code, output.getvalue()
 
@@ -118,8 +126,8 @@ def test_an_interrupt_stops_holds_and_releases(tmp_path: Path, monkeypatch: pyte
 def test_losing_the_arm_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[EmulatorProcess] = []
 
-    def start(**options: object) -> EmulatorProcess:
-        started.append(EmulatorProcess(**options))  # type: ignore[arg-type]
+    def start(*arguments: object, **options: object) -> EmulatorProcess:
+        started.append(EmulatorProcess(*arguments, **options))  # type: ignore[arg-type]
         return started[0]
 
     monkeypatch.setattr(stage_module, "EmulatorProcess", start)
@@ -127,7 +135,39 @@ def test_losing_the_arm_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert code == FAULTED, output
     assert "stopped by a fault: " in output
     summary = Recording(tmp_path / "recording.mcap").summary()
-    assert summary.messages["/log"] == 1 and str(summary.episodes[0].outcome).startswith("fault: ")
+    assert summary.messages["/log"] >= 1 and str(summary.episodes[0].outcome).startswith("fault: ")
+
+
+class _Person:
+    """Somebody at the terminal who answers what is asked; `stop` is what a key would call."""
+
+    def __init__(self, answers: list[bool]) -> None:
+        self.answers, self.faults = answers, []
+        self.stop: Callable[[Stop], None] = lambda category: None
+
+    def __call__(self, terminal: int, stop: Callable[[Stop], None], *_: object) -> AbstractContextManager[_Person]:
+        self.stop = stop
+        return nullcontext(self)
+
+    def wants_reset(self, fault: str) -> bool:
+        self.faults.append(fault)
+        return self.answers.pop(0)
+
+
+@pytest.mark.parametrize(("answers", "code", "episodes"), [([True], OK, 2), ([False], FAULTED, 1)])
+def test_an_operator_s_stop_is_a_fault_that_the_operator_may_reset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: list[bool], code: int, episodes: int
+) -> None:
+    person = _Person(answers)
+    monkeypatch.setattr(run_module, "OperatorKeys", person)
+    monkeypatch.setattr(run_module.sys.stdin, "fileno", lambda: 0, raising=False)
+    policy = Replay(2, lambda: person.stop(Stop.HOLD))
+    ended, output = play(monkeypatch, tmp_path, policy, episodes=2, interactive=True)
+    assert ended == code, output
+    assert person.faults == ["stopped by the operator"]
+    summary = Recording(tmp_path / "recording.mcap").summary()
+    assert summary.episodes[0].outcome == "fault: stopped by the operator"
+    assert len(summary.episodes) == episodes
 
 
 class _Idle:
@@ -151,12 +191,12 @@ def test_a_missing_port_or_camera_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(run_module, "_open_policy", lambda options, config: _Idle())
-    words = ["run", "--record", str(tmp_path), "--robot"]
     with EmulatorProcess(link=tmp_path / "port") as emulator:
         for port, source, said in (
             ("/dev/nothing", "x.mp4", "/dev/nothing"),
             (emulator.port, "x.mp4", "camera fixed: x.mp4 cannot be opened"),
         ):
+            words = ["run", "--record", str(tmp_path / f"run-{Path(str(port)).name}"), "--robot"]
             assert main([*words, so101_on(tmp_path, port, source)]) == 2
             lines = [line for line in capfd.readouterr().err.splitlines() if line.strip()]
             assert len(lines) == 1 and lines[0].startswith("gato-arm: ") and said in lines[0], lines

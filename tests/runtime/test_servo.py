@@ -1,26 +1,42 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
-from drivers.arm import Array
+from drivers.arm import ArmError, Array
+from drivers.config import SafetyConfig, load_robot
 from runtime.clock import MILLISECOND, SimulatedClock
+from runtime.safety import TABLE
 from runtime.servo import HISTORY, ServoLoop, ServoSettings, Target
-from runtime.supervisor import RefusedError, State
+from runtime.supervisor import RefusedError, State, Stop
 from tests.runtime.fake_arm import SPEC, START, FakeArm
 
 PERIOD = 10 * MILLISECOND
 GOAL = START + np.array([0.05, -0.05, 0.05])
 FAR = START + np.array([1.5, -1.0, 1.0])
+REST = (0.0, -1.2, 0.1)
+AT_ONCE = 0.15  # s, from a policy's last target to rest
+
+
+class Wall:
+    """An obstacle in every path beyond a position of the first joint."""
+
+    def __init__(self, at: float = np.inf) -> None:
+        self.at = at
+
+    def obstructs(self, positions: Array, path: Sequence[Array]) -> str | None:
+        return TABLE if path[-1][0] > self.at else None
 
 
 class Rig:
     """A servo loop on a fake arm under a simulated clock."""
 
-    def __init__(self, settings: ServoSettings | None = None) -> None:
+    def __init__(self, settings: ServoSettings | None = None, wall: Wall | None = None) -> None:
         self.clock = SimulatedClock(1_000_000_000)
         self.arm = FakeArm(self.clock.now)
-        self.loop = ServoLoop(self.arm, self.clock, settings)
+        self.loop = ServoLoop(self.arm, self.clock, settings, wall)
 
     @property
     def state(self) -> State:
@@ -43,6 +59,18 @@ class Rig:
             self.submit(positions)
             self.tick(5)
 
+    def begin(self) -> None:
+        """Running, and past the filter's slow start."""
+        self.loop.connect()
+        self.loop.start()
+        self.follow(START, 7)
+
+    def changes(self, since: int) -> float:
+        """Seconds that the goals went on changing after write number `since`."""
+        path = np.array(self.arm.written[since - 1 :])
+        moved = np.flatnonzero(np.diff(path, axis=0).any(axis=1))
+        return 0.01 * (moved[-1] + 1) if moved.size else 0.0
+
 
 @pytest.fixture
 def rig() -> Rig:
@@ -59,14 +87,20 @@ def running(rig: Rig) -> Rig:
     return rig
 
 
+@pytest.fixture
+def lowerable() -> Rig:
+    rig = Rig(ServoSettings(rest=REST))
+    rig.begin()
+    return rig
+
+
 def assert_decelerates_and_holds(rig: Rig, before: int) -> None:
     """From write number `before` on: no acceleration beyond the limit, and rest at the end."""
     path = np.array(rig.arm.written[before - 2 :])
     velocities = np.diff(path, axis=0) / 0.01
     accelerations = np.diff(velocities, axis=0) / 0.01
-    assert (np.abs(accelerations) <= SPEC.acceleration_max + 1e-9).all()
-    speeds = np.abs(velocities)
-    assert (np.diff(speeds, axis=0) <= 1e-9).all()
+    assert (np.abs(accelerations) <= SPEC.acceleration_max + 1e-6).all()
+    assert (np.abs(np.diff(accelerations, axis=0) / 0.01) <= SPEC.jerk_max + 1e-3).all()
     assert not velocities[-1].any()
 
 
@@ -95,24 +129,70 @@ def test_a_start_holds_where_the_arm_is_and_waits_for_a_target(rig: Rig) -> None
 
 def test_a_near_target_is_reached_in_one_policy_period_by_equal_steps(rig: Rig) -> None:
     near = START + np.array([0.01, 0.0, 0.0])
-    rig.loop.start()
+    rig.begin()
+    written = len(rig.arm.written)
     rig.follow(near)
-    steps = np.diff([START[0], *(positions[0] for positions in rig.arm.written)])
-    np.testing.assert_allclose(rig.arm.positions, near, atol=1e-3)
-    np.testing.assert_allclose(steps, 0.002, atol=1e-3)
+    steps = np.diff([START[0], *(positions[0] for positions in rig.arm.written[written:])])
+    np.testing.assert_allclose(rig.arm.positions, near, atol=2e-3)
+    np.testing.assert_allclose(steps[2:], 0.002, atol=3e-4)
     rig.follow(near)
-    np.testing.assert_allclose(rig.arm.positions, near, atol=1e-12)
+    np.testing.assert_allclose(rig.arm.positions, near, atol=1e-4)
 
 
-def test_a_stale_target_decelerates_holds_and_latches(running: Rig) -> None:
+@pytest.mark.parametrize("steps", [2, 8, 20])
+def test_a_policy_that_hangs_is_at_rest_after_150_ms_and_a_latched_fault_after_200(steps: int) -> None:
+    running = Rig()
+    running.begin()
+    for _ in range(steps):  # one step at full speed, and far behind its target, as soon as the arm has taken up speed
+        running.follow(running.arm.positions * 0 + np.clip(FAR, SPEC.position_min, SPEC.position_max))
+    running.submit(np.clip(-FAR, SPEC.position_min, SPEC.position_max))
     written = len(running.arm.written)
-    running.tick(30)
+    running.tick(20)
+    assert running.state is State.RUNNING and running.fault == ""
+    assert running.changes(written) <= AT_ONCE
+    running.tick(10)
     assert running.state is State.FAULT
-    assert "130 ms old" in running.fault
-    assert_decelerates_and_holds(running, written + 8)
+    assert running.fault == "policy silent for 210 ms: it hangs, was stopped, or is too slow"
+    assert_decelerates_and_holds(running, written)
     running.follow(GOAL, 3)
     assert running.state is State.FAULT
     assert len(np.unique(np.array(running.arm.written[-15:]), axis=0)) == 1
+
+
+def test_at_full_speed_the_last_target_is_left_in_time_to_be_at_rest(rig: Rig) -> None:
+    rig.begin()
+    target = START.copy()
+    for _ in range(10):
+        target = target + np.array([0.5, 0.0, 0.0])  # always far ahead
+        rig.follow(np.clip(target, SPEC.position_min, SPEC.position_max))
+        if np.diff([positions[0] for positions in rig.arm.written[-2:]])[0] > 0.999 * 0.025:
+            break
+    assert np.diff([positions[0] for positions in rig.arm.written[-2:]])[0] > 0.999 * 0.025, "at full speed"
+    rig.submit(np.array([1.9, START[1], START[2]]))
+    written = len(rig.arm.written)
+    rig.tick(30)
+    assert 0.1 < rig.changes(written) <= AT_ONCE
+    assert_decelerates_and_holds(rig, written)
+
+
+@pytest.mark.parametrize("late", [5, 7, 12])
+def test_after_a_late_target_the_arm_goes_on_smoothly_without_a_fault(running: Rig, late: int) -> None:
+    written = len(running.arm.written)
+    running.tick(late)
+    running.follow(FAR, 12)
+    assert running.state is State.RUNNING
+    running.loop.hold()
+    running.tick(20)
+    assert_decelerates_and_holds(running, written)
+    assert running.fault == ""
+
+
+def test_an_armed_policy_may_take_its_time_for_the_first_target(rig: Rig) -> None:
+    rig.loop.start()
+    rig.tick(100)
+    assert rig.state is State.HOLDING
+    rig.follow(GOAL)
+    assert rig.state is State.RUNNING
 
 
 def test_a_stamp_from_the_future_grows_stale_too(running: Rig) -> None:
@@ -121,10 +201,17 @@ def test_a_stamp_from_the_future_grows_stale_too(running: Rig) -> None:
     assert running.state is State.FAULT
 
 
-def test_a_target_that_arrives_stale_is_a_fault(running: Rig) -> None:
-    running.loop.submit(Target(running.clock.now() - 200 * MILLISECOND, FAR), running.clock.now())
+def test_a_target_that_arrives_too_late_is_a_fault(running: Rig) -> None:
+    running.loop.submit(Target(running.clock.now() - 300 * MILLISECOND, FAR), running.clock.now())
     running.tick()
-    assert "200 ms old" in running.fault
+    assert running.fault.startswith("policy silent for 300 ms")
+
+
+def test_a_target_that_arrives_stale_starts_nothing(rig: Rig) -> None:
+    rig.loop.start()
+    rig.loop.submit(Target(rig.clock.now() - 100 * MILLISECOND, FAR), rig.clock.now())
+    rig.tick(5)
+    assert rig.state is State.HOLDING and rig.fault == ""
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -170,7 +257,7 @@ def test_every_write_is_within_limits(running: Rig) -> None:
     assert (path >= SPEC.position_min).all()
     assert (path <= SPEC.position_max).all()
     assert (np.abs(velocities) <= SPEC.velocity_max + 1e-9).all()
-    assert (np.abs(np.diff(velocities, axis=0)) / 0.01 <= SPEC.acceleration_max + 1e-9).all()
+    assert (np.abs(np.diff(velocities, axis=0)) / 0.01 <= SPEC.acceleration_max + 1e-6).all()
 
 
 def test_single_failed_reads_are_counted_and_survived(running: Rig) -> None:
@@ -238,7 +325,7 @@ def test_the_fault_record_ends_before_the_fault_and_is_bounded(running: Rig) -> 
 
 def test_a_reset_never_starts_motion(running: Rig) -> None:
     running.tick(30)
-    with pytest.raises(RefusedError, match="130 ms old"):
+    with pytest.raises(RefusedError, match="210 ms"):
         running.loop.start()
     running.loop.reset()
     assert running.state is State.HOLDING
@@ -292,3 +379,228 @@ def test_state_tells_command_and_measurement(running: Rig) -> None:
     assert state.fault is None
     assert state.counters.ticks == 10
     assert state.counters.targets == 2
+
+
+def test_a_stuck_joint_is_a_stall_named_and_held(running: Rig) -> None:
+    running.arm.stuck, running.arm.loads = (1,), np.array([0.0, -0.95, 0.0])
+    running.follow(FAR, 40)
+    assert running.state is State.FAULT
+    assert running.fault.startswith(("stall: lift pushes with 95%", "tracking: lift has been"))
+
+
+def test_a_gripper_that_holds_something_is_no_fault(running: Rig) -> None:
+    running.arm.stuck, running.arm.loads = (2,), np.array([0.0, 0.0, 1.0])
+    running.follow(FAR, 60)
+    assert running.fault == ""
+    assert running.arm.written[-1][2] - running.arm.positions[2] > 0.5
+
+
+def test_low_supply_is_a_fault() -> None:
+    rig = Rig(ServoSettings.of(SafetyConfig(voltage_min=6.0)))
+    rig.begin()
+    rig.arm.voltages[0] = 5.1
+    rig.follow(FAR, 3)
+    assert rig.fault == "supply: pan measures 5.1 V, below 6 V: check the power supply"
+
+
+def test_a_guard_that_keeps_saying_no_is_a_fault() -> None:
+    wall = Wall()
+    rig = Rig(wall=wall)
+    rig.begin()
+    wall.at = 0.8
+    rig.follow(FAR, 15)
+    assert rig.fault == ""
+    assert rig.arm.positions[0] <= 0.8
+    assert TABLE in rig.loop.state().reasons
+    rig.follow(FAR, 20)
+    assert rig.fault.startswith("guard: table for 1 s")
+    assert rig.arm.positions[0] <= 0.8
+
+
+def test_what_was_asked_and_what_was_sent_are_both_told(running: Rig) -> None:
+    running.follow(FAR)
+    state = running.loop.state()
+    assert state.asked is not None
+    np.testing.assert_allclose(state.asked, FAR)
+    assert (np.abs(state.command - FAR) > 0.1).any()
+    running.loop.hold()
+    running.tick(20)
+    assert running.loop.state().asked is None
+
+
+# ---- stops
+
+
+def test_an_operator_s_stop_decelerates_holds_and_latches(running: Rig) -> None:
+    written = len(running.arm.written)
+    running.loop.stop(Stop.HOLD, "stopped by the operator")
+    running.tick(20)
+    assert (running.state, running.fault) == (State.FAULT, "stopped by the operator")
+    assert running.arm.torque
+    assert_decelerates_and_holds(running, written)
+
+
+def test_power_off_is_at_once_and_in_motion(running: Rig) -> None:
+    written = len(running.arm.written)
+    running.loop.stop(Stop.POWER_OFF, "power switched off")
+    assert not running.arm.torque
+    assert (running.state, running.fault) == (State.FAULT, "power switched off")
+    running.tick(5)
+    assert len(running.arm.written) == written
+    running.loop.reset()
+    assert running.state is State.IDLE
+
+
+def test_power_that_does_not_go_off_is_told_and_the_arm_stops(running: Rig) -> None:
+    running.arm.broken_writes = 1
+    with pytest.raises(ArmError, match="port is gone"):
+        running.loop.stop(Stop.POWER_OFF, "power switched off")
+    assert (running.state, running.fault) == (State.STOPPING, "power switched off")
+    running.arm.broken_writes = 0
+    running.arm.stubborn = ("lift",)
+    running.tick(20)
+    running.loop.reset()
+    report = running.loop.release()
+    assert report.still_energised == ("lift",)
+    assert running.fault == "release: lift still energised: switch the arm's power off before touching it"
+
+
+def test_lowering_goes_slowly_to_the_rest_pose_and_releases_there(lowerable: Rig) -> None:
+    lowerable.follow(FAR, 4)
+    written = len(lowerable.arm.written)
+    lowerable.loop.stop(Stop.LOWER, "lowered by the operator")
+    lowerable.tick(25)
+    assert lowerable.state is State.STOPPING
+    for _ in range(1000):
+        lowerable.tick()
+        if not lowerable.arm.torque:
+            break
+    assert (lowerable.state, lowerable.fault) == (State.FAULT, "lowered by the operator")
+    np.testing.assert_allclose(lowerable.arm.written[-1], REST, atol=1e-6)
+    path = np.array(lowerable.arm.written[written + 25 :])
+    assert (np.abs(np.diff(path, axis=0)) <= 0.3 * np.pi / 2 * 0.01 + 1e-9).all()
+    assert lowerable.loop.report is not None and lowerable.loop.report.released == SPEC.joint_names
+    lowerable.loop.reset()
+    assert lowerable.state is State.IDLE and not lowerable.arm.torque
+
+
+def test_lowering_without_a_rest_pose_holds(running: Rig) -> None:
+    running.loop.stop(Stop.LOWER, "lowered by the operator")
+    running.tick(100)
+    assert running.fault == "lowered by the operator; it has no rest pose and holds"
+    assert running.state is State.FAULT and running.arm.torque
+
+
+def test_a_hold_ends_a_lowering_where_it_is(lowerable: Rig) -> None:
+    lowerable.loop.lower()
+    lowerable.tick(60)
+    lowerable.loop.hold()
+    lowerable.tick(20)
+    held = lowerable.arm.positions
+    lowerable.tick(500)
+    assert lowerable.state is State.HOLDING and lowerable.arm.torque
+    np.testing.assert_array_equal(lowerable.arm.positions, held)
+    assert np.abs(held - REST).max() > 0.5
+
+
+def test_a_lowering_that_meets_something_holds(lowerable: Rig) -> None:
+    lowerable.loop.lower()
+    lowerable.tick(20)
+    lowerable.arm.stuck = (1,)
+    lowerable.tick(600)
+    assert lowerable.state is State.FAULT and lowerable.arm.torque
+    assert lowerable.fault.startswith("tracking: lift")
+
+
+def test_a_lowering_that_does_not_arrive_holds(lowerable: Rig) -> None:
+    lowerable.loop.lower()
+    lowerable.tick(20)
+    lowerable.tick(60)
+    lowerable.arm.stuck = (2,)  # a gripper never tracks badly
+    lowerable.tick(800)
+    assert lowerable.state is State.FAULT and lowerable.arm.torque
+    assert lowerable.fault.startswith("lowering: the arm stays 0.")
+
+
+def test_a_lowering_whose_release_fails_holds(lowerable: Rig) -> None:
+    lowerable.loop.lower()
+    while lowerable.arm.torque and np.abs(lowerable.arm.positions - REST).max() > 1e-4:
+        lowerable.tick()
+    lowerable.arm.broken_writes = 3
+    lowerable.tick(60)
+    assert lowerable.fault == "release: port is gone"
+    assert lowerable.state is State.FAULT and lowerable.arm.torque
+
+
+def test_with_stop_lower_a_fault_lowers_and_a_trouble_with_the_motion_holds() -> None:
+    for trouble, lowered in (("hot", True), ("stuck", False)):
+        rig = Rig(ServoSettings.of(SafetyConfig(stop="lower"), list(REST)))
+        rig.begin()
+        if trouble == "hot":
+            rig.arm.temperatures_c[0] = 90.0
+        else:
+            rig.arm.stuck = (1,)
+        rig.follow(FAR, 200)
+        assert rig.state is State.FAULT
+        assert rig.arm.torque is not lowered
+
+
+# ---- resets
+
+
+def test_after_a_lost_port_a_reset_reconnects_and_holds_where_the_arm_is(running: Rig) -> None:
+    running.arm.broken_reads = -1
+    running.follow(FAR, 4)
+    assert running.fault.startswith("bus: 10 reads")
+    with pytest.raises(ArmError, match="no such port"):
+        running.loop.reset()
+    assert running.fault.startswith("bus: 10 reads")
+    running.arm.broken_reads = 0
+    running.arm.positions = START + 0.1
+    running.loop.reset()
+    assert (running.state, running.fault) == (State.HOLDING, "")
+    running.tick(20)
+    np.testing.assert_array_equal(running.arm.positions, START + 0.1)
+
+
+def test_after_a_power_cut_a_reset_finds_no_torque(running: Rig) -> None:
+    running.arm.broken_reads = -1
+    running.follow(FAR, 4)
+    running.arm.broken_reads = 0
+    running.arm.torque = False
+    running.loop.reset()
+    assert running.state is State.IDLE
+    running.tick(5)
+    assert not running.arm.torque
+
+
+def test_a_reset_finds_a_limp_joint_and_holds_the_whole_arm(running: Rig) -> None:
+    running.loop.fault("it smokes")
+    running.tick(20)
+    running.arm.limp = ("lift",)
+    running.loop.reset()
+    assert running.state is State.HOLDING
+
+
+def test_take_over_leaves_an_arm_without_torque_alone(rig: Rig) -> None:
+    assert rig.loop.take_over() is False
+    assert rig.state is State.IDLE and not rig.arm.torque
+    rig.arm.torque = True
+    assert rig.loop.take_over() is True
+    assert rig.state is State.HOLDING
+
+
+def test_settings_come_from_the_robot() -> None:
+    config = load_robot("emulated")
+    settings = ServoSettings.of_robot(config)
+    assert settings.safety == config.safety
+    assert settings.rest == tuple(config.arm.rest or ())
+    assert ServoSettings.of(config.safety).rest is None
+
+
+def test_a_fault_from_outside_carries_the_record(running: Rig) -> None:
+    running.loop.fault("camera wrist: frozen")
+    assert running.fault == "camera wrist: frozen"
+    assert len(running.loop.fault_record) == 10
+    running.loop.fault("another")
+    assert running.fault == "camera wrist: frozen"

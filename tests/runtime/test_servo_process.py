@@ -16,14 +16,17 @@ import numpy as np
 import pytest
 
 from drivers.arm import ArmError, Array
+from drivers.config import SafetyConfig
 from runtime.clock import SECOND
-from runtime.servo import Target
+from runtime.servo import ServoSettings, Target
 from runtime.servo_process import ServoProcess
-from runtime.supervisor import RefusedError, State
-from tests.runtime.fake_arm import SPEC, START, AbsentArm, LoggingArm
+from runtime.stop_button import EVENT
+from runtime.supervisor import RefusedError, State, Stop
+from tests.runtime.fake_arm import SPEC, START, AbsentArm, CrashingArm, LoggingArm, SilentArm
 
 ROOT = Path(__file__).parents[2]
 FAR = START + np.array([1.5, -1.0, 1.0])
+REST = (0.1, -0.4, 0.4)
 PATIENCE = 10.0  # s
 
 
@@ -76,6 +79,16 @@ def servo(log: Path) -> Iterator[ServoProcess]:
     servo.stop()
 
 
+@pytest.fixture
+def lowerable(log: Path) -> Iterator[ServoProcess]:
+    """An arm with a rest pose."""
+    settings = ServoSettings(rest=REST)
+    servo = ServoProcess(functools.partial(LoggingArm, log), SPEC, settings=settings, orphan_hold_s=0.3)
+    servo.open()
+    yield servo
+    servo.stop()
+
+
 def test_start_move_hold_release(servo: ServoProcess, log: Path) -> None:
     assert servo.state().state is State.IDLE
     servo.start()
@@ -104,10 +117,10 @@ def test_a_silent_policy_is_a_latched_fault_that_a_reset_leaves(servo: ServoProc
     servo.start()
     run_targets(servo, 4)
     wait_for(lambda: servo.state().state is State.FAULT)
-    assert "target stale" in (servo.state().fault or "")
+    assert (servo.state().fault or "").startswith("policy silent for 2")
     time.sleep(0.1)
     assert_holds_at_the_end(log)
-    with pytest.raises(RefusedError, match="target stale"):
+    with pytest.raises(RefusedError, match="policy silent"):
         servo.start()
     assert len(servo.fault_record()) > 0
     servo.reset()
@@ -149,18 +162,187 @@ def test_sigterm_decelerates_and_leaves_the_arm_held(servo: ServoProcess, log: P
     np.testing.assert_array_equal(path[-1], path[-2])
 
 
-def test_a_killed_servo_process_is_a_fault_and_nothing_is_called_released(servo: ServoProcess) -> None:
+def kinds(log: Path) -> list[str]:
+    """What was called, without repetitions."""
+    calls = [what for _, what, _ in entries(log)]
+    return [what for what, before in zip(calls, [None, *calls], strict=False) if what != before]
+
+
+def fault_of(servo: ServoProcess) -> str:
+    return servo.state().fault or ""
+
+
+def test_a_killed_servo_process_leaves_the_arm_to_a_guardian_that_lowers_it(lowerable: ServoProcess, log: Path) -> None:
+    servo = lowerable
     servo.start()
-    assert servo.pid is not None
+    run_targets(servo, 12)
+    assert servo.pid is not None and servo.guardian_pid is not None
+    killed = time.monotonic_ns()
     os.kill(servo.pid, signal.SIGKILL)
-    wait_for(lambda: servo.state().state is State.FAULT)
-    assert "keep their last goal" in (servo.state().fault or "")
-    servo.hold()
+    wait_for(lambda: fault_of(servo).endswith("the guardian holds the arm"))
+    assert fault_of(servo) == "the servo process ended (-9): the guardian holds the arm"
+    held = [stamp for stamp, what, _ in entries(log) if what == "hold"][1]
+    assert held - killed < 1 * SECOND
+    wait_for(lambda: "lowered and released" in fault_of(servo))
     with pytest.raises(ArmError):
         servo.start()
     report = servo.stop()
-    assert report is not None
-    assert report.still_energised == SPEC.joint_names
+    assert report is not None and report.released == SPEC.joint_names
+    assert kinds(log) == ["hold", "write", "hold", "write", "release", "close"]
+    end = entries(log)[-1][2]
+    np.testing.assert_allclose(end, REST, atol=1e-5)
+    lowering = np.array([positions for stamp, what, positions in entries(log) if what == "write" and stamp > held])
+    assert np.abs(np.diff(lowering, axis=0)).max() < 0.01, "slowly"
+    assert servo.guardian_pid is None
+
+
+def test_a_servo_process_that_hangs_is_killed_by_the_guardian(lowerable: ServoProcess, log: Path) -> None:
+    servo = lowerable
+    servo.start()
+    run_targets(servo, 4)
+    assert servo.pid is not None
+    os.kill(servo.pid, signal.SIGSTOP)
+    wait_for(lambda: "the guardian holds the arm" in fault_of(servo))
+    report = servo.stop()
+    assert report is not None and report.released == SPEC.joint_names
+    assert kinds(log)[-2:] == ["release", "close"]
+
+
+def test_a_servo_process_that_crashes_leaves_the_arm_to_the_guardian(log: Path) -> None:
+    servo = ServoProcess(functools.partial(CrashingArm, log), SPEC)
+    servo.open()
+    servo.start()
+    wait_for(lambda: "the guardian holds the arm" in fault_of(servo))
+    report = servo.stop()
+    assert report is not None and report.released == SPEC.joint_names
+
+
+def test_without_a_rest_pose_the_guardian_holds_until_it_is_told_to_release(servo: ServoProcess, log: Path) -> None:
+    servo.start()
+    run_targets(servo, 4)
+    assert servo.pid is not None
+    os.kill(servo.pid, signal.SIGKILL)
+    wait_for(lambda: "the guardian holds the arm" in fault_of(servo))
+    time.sleep(0.3)
+    assert "release" not in kinds(log)
+    with pytest.raises(ArmError, match="in use by another process"):
+        LoggingArm(log).connect()
+    report = servo.stop()
+    assert report is not None and report.released == SPEC.joint_names
+    assert kinds(log)[-2:] == ["release", "close"]
+
+
+def test_an_arm_without_torque_is_left_so(servo: ServoProcess, log: Path) -> None:
+    assert servo.pid is not None
+    os.kill(servo.pid, signal.SIGKILL)
+    wait_for(lambda: "the arm has no torque" in fault_of(servo))
+    report = servo.stop()
+    assert report is not None and report.released == SPEC.joint_names
+    assert "hold" not in kinds(log)
+
+
+def test_what_the_guardian_cannot_do_is_told_and_nothing_is_called_released(log: Path) -> None:
+    servo = ServoProcess(functools.partial(SilentArm, log), SPEC)
+    servo.open()
+    servo.start()
+    assert servo.pid is not None
+    os.kill(servo.pid, signal.SIGKILL)
+    wait_for(lambda: "cannot take the bus" in fault_of(servo))
+    assert fault_of(servo).endswith("no servo answers; the servos keep their last goal")
+    servo.hold()
+    report = servo.stop()
+    assert report is not None and report.still_energised == SPEC.joint_names
+
+
+def test_a_guardian_that_dies_is_a_fault(servo: ServoProcess) -> None:
+    assert servo.guardian_pid is not None
+    os.kill(servo.guardian_pid, signal.SIGKILL)
+    wait_for(lambda: servo.state().state is State.FAULT)
+    assert fault_of(servo).startswith("the guardian process ended")
+    report = servo.stop()
+    assert report is not None and report.released == SPEC.joint_names
+
+
+def test_in_good_order_the_guardian_never_touches_the_bus(servo: ServoProcess, log: Path) -> None:
+    servo.start()
+    run_targets(servo, 3)
+    guardian = servo.guardian_pid
+    assert guardian is not None
+    servo.stop(release=False)
+    wait_for(lambda: not Path(f"/proc/{guardian}").exists())
+    assert kinds(log) == ["hold", "write", "close"]
+
+
+@pytest.mark.parametrize(
+    ("category", "text", "torque"),
+    [(Stop.HOLD, "stopped", True), (Stop.LOWER, "lowered", False), (Stop.POWER_OFF, "power switched off", False)],
+)
+def test_an_operator_s_stop_needs_no_answer(
+    lowerable: ServoProcess, log: Path, category: Stop, text: str, torque: bool
+) -> None:
+    servo = lowerable
+    servo.start()
+    run_targets(servo, 3)
+    servo.request_stop(category)
+    wait_for(lambda: servo.state().state is State.FAULT)
+    assert fault_of(servo) == f"{text} by the operator"
+    assert ("release" in kinds(log)) is not torque
+    servo.reset()
+    assert servo.state().state is (State.HOLDING if torque else State.IDLE)
+    time.sleep(0.05)
+    assert servo.state().fault is None, "a stop from before the reset is over"
+
+
+def test_with_stop_lower_the_end_of_a_run_lowers(log: Path) -> None:
+    settings = ServoSettings.of(SafetyConfig(stop="lower"), list(REST))
+    with ServoProcess(functools.partial(LoggingArm, log), SPEC, settings=settings) as servo:
+        servo.start()
+        run_targets(servo, 3)
+    assert kinds(log) == ["hold", "write", "release", "close"]
+    np.testing.assert_allclose(entries(log)[-1][2], REST, atol=1e-5)
+
+
+def test_a_fault_seen_by_the_policy_is_latched(servo: ServoProcess) -> None:
+    servo.start()
+    run_targets(servo, 3)
+    servo.fault("camera wrist: frozen")
+    wait_for(lambda: servo.state().state is State.FAULT)
+    assert fault_of(servo) == "camera wrist: frozen"
+    assert len(servo.fault_record()) > 0
+
+
+def test_a_stop_button_stops_the_arm_and_its_loss_too(log: Path, tmp_path: Path) -> None:
+    button = tmp_path / "button"
+    os.mkfifo(button)
+    keeper = os.open(button, os.O_RDWR)
+    settings = ServoSettings.of(SafetyConfig(stop_button=str(button)))
+    with ServoProcess(functools.partial(LoggingArm, log), SPEC, settings=settings) as servo:
+        servo.start()
+        run_targets(servo, 3)
+        os.write(keeper, EVENT.pack(0, 0, 1, 30, 1) + EVENT.pack(0, 0, 1, 30, 0))
+        wait_for(lambda: servo.state().state is State.FAULT)
+        assert fault_of(servo) == "stop button pressed: release it, then reset"
+        servo.reset()
+        servo.start()
+        os.close(keeper)
+        wait_for(lambda: fault_of(servo).startswith("stop button lost"))
+
+
+def test_a_stop_button_that_is_not_there_is_one_line(log: Path, tmp_path: Path) -> None:
+    settings = ServoSettings.of(SafetyConfig(stop_button=str(tmp_path / "none")))
+    servo = ServoProcess(functools.partial(LoggingArm, log), SPEC, settings=settings)
+    with pytest.raises(ArmError, match=r"safety.stop_button: .*none: No such file"):
+        servo.open()
+
+
+def test_a_second_process_on_the_same_bus_is_refused_and_the_first_goes_on(servo: ServoProcess, log: Path) -> None:
+    servo.start()
+    run_targets(servo, 3)
+    other = ServoProcess(functools.partial(LoggingArm, log), SPEC)
+    with pytest.raises(ArmError, match="in use by another process"):
+        other.open()
+    servo.hold()
+    assert servo.state().fault is None or fault_of(servo).startswith("policy silent")
 
 
 def test_an_arm_that_cannot_be_opened_says_so_and_leaves_nothing_behind() -> None:

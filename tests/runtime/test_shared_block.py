@@ -9,8 +9,9 @@ import pytest
 from drivers.arm import JointState, frozen
 from runtime.safety import REASONS
 from runtime.servo import ServoCounters, ServoState, Split, Target
-from runtime.shared_block import TEXT_BYTES, SharedBlock, Slot
-from runtime.supervisor import State
+from runtime.shared_block import ENDED, LATEST, TEXT_BYTES, SharedBlock
+from runtime.supervisor import State, Stop
+from runtime.tick_ring import TickRing
 
 
 @pytest.fixture
@@ -66,22 +67,47 @@ def test_states_come_out_as_they_went_in(block: SharedBlock, fault: str | None) 
         np.testing.assert_array_equal(getattr(found.joints, name), getattr(state.joints, name))
 
 
-def test_a_record_whose_writer_died_half_way_is_not_read_and_the_next_one_is() -> None:
-    memory = memoryview(bytearray(16 + 4))
-    slot = Slot(memory, 4)
-    slot.write(b"abcd")
-    memory[:16].cast("Q")[0] += 1
-    assert slot.read() is None
-    slot.write(b"efgh")
-    assert slot.read() == (2, b"efgh")
+def test_a_record_whose_writer_dies_half_way_leaves_the_one_before() -> None:
+    memory = memoryview(bytearray(TickRing.size(4, LATEST)))
+    ring = TickRing(memory, 4, LATEST)
+    assert ring.latest() is None
+    ring.write(b"abcd")
+    second = 8 + 16 + 8  # behind the count and the first slot
+    memory[second + 16 : second + 20] = b"efgh"
+    assert ring.latest() == (1, b"abcd")
+    ring.write(b"efgh")
+    assert ring.latest() == (2, b"efgh")
 
 
 def test_a_torn_record_is_not_read() -> None:
-    memory = memoryview(bytearray(16 + 4))
-    slot = Slot(memory, 4)
-    slot.write(b"abcd")
-    memory[16] = 0
-    assert slot.read() is None
+    memory = memoryview(bytearray(TickRing.size(4, LATEST)))
+    ring = TickRing(memory, 4, LATEST)
+    ring.write(b"abcd")
+    memory[8 + 16] = 0
+    assert ring.latest() is None
+
+
+def test_stops_and_signs_of_life_come_out_as_they_went_in(block: SharedBlock) -> None:
+    other = SharedBlock(3, block.name)
+    assert other.read_stop() is None
+    assert other.read_promise() is None
+    for number, category in enumerate((Stop.HOLD, Stop.POWER_OFF, Stop.HOLD), start=1):
+        block.write_stop(category)
+        assert other.read_stop() == (number, category)
+    for until in (17, 10**18, ENDED):
+        block.write_promise(until)
+        assert other.read_promise() == until
+    other.close()
+
+
+def test_who_opens_the_block_goes_on_after_the_last_state(block: SharedBlock) -> None:
+    block.write_state(make_state(None))
+    heir = SharedBlock(3, block.name)
+    heir.write_state(make_state("it smokes"))
+    heir.close()
+    found = block.read_state()
+    assert found is not None and found.fault == "it smokes"
+    assert [state.fault for state in block.drain()[0]] == [None, "it smokes"]
 
 
 def test_a_reader_never_sees_parts_of_two_records(block: SharedBlock) -> None:

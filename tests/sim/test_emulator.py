@@ -12,76 +12,35 @@ import sys
 import textwrap
 import time
 import tty
+import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
+import dynamixel_sdk as dxl
 import numpy as np
 import pytest
 import scservo_sdk as sdk
 
+from drivers.config import load_robot
 from sim.control_socket import ControlClient
 from sim.emulator import EmulatorError, EmulatorProcess, main
 from sim.tasks import TaskError
 from sim.world import HOME, World
+from tests.sim.servo_clients import (
+    ALL,
+    GOAL,
+    TASK,
+    TORQUE,
+    DynamixelClient,
+    FeetechClient,
+    counts,
+    next_frame,
+    wait_for,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
-TASK = "stack the red block on the blue block"
-TORQUE, GOAL, PRESENT = 40, 42, 56
-ALL = range(1, 7)
-
-
-def counts(angle: float) -> int:
-    return 2048 + round(angle * 4096 / (2 * np.pi))
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Returns when `condition` holds; fails when it never does."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.01)
-
-
-class Client:
-    """Feetech's client on a port."""
-
-    def __init__(self, port: Path) -> None:
-        self.port = sdk.PortHandler(str(port))
-        self.port.openPort()
-        self.packets = sdk.protocol_packet_handler()
-
-    def read(self, servo: int, address: int) -> int:
-        value, result, _ = self.packets.read2ByteTxRx(self.port, servo, address)
-        assert result == sdk.COMM_SUCCESS
-        return int(value)
-
-    def write(self, servo: int, address: int, value: int) -> int:
-        return int(self.packets.write1ByteTxRx(self.port, servo, address, value)[0])
-
-    def positions(self) -> list[int]:
-        group = sdk.GroupSyncRead(self.port, self.packets, PRESENT, 2)
-        for servo in ALL:
-            assert group.addParam(servo)
-        assert group.txRxPacket() == sdk.COMM_SUCCESS
-        return [group.getData(servo, PRESENT, 2) for servo in ALL]
-
-    def set_goals(self, goals: list[int]) -> None:
-        group = sdk.GroupSyncWrite(self.port, self.packets, GOAL, 2)
-        for servo, goal in zip(ALL, goals, strict=True):
-            assert group.addParam(servo, [sdk.SCS_LOBYTE(goal), sdk.SCS_HIBYTE(goal)])
-        assert group.txPacket() == sdk.COMM_SUCCESS
-
-    def hold(self) -> list[int]:
-        positions = self.positions()
-        self.set_goals(positions)
-        for servo in ALL:
-            assert self.write(servo, TORQUE, 1) == sdk.COMM_SUCCESS
-        return positions
-
-    def close(self) -> None:
-        self.port.closePort()
 
 
 @pytest.fixture
@@ -91,13 +50,13 @@ def emulator() -> Iterator[EmulatorProcess]:
 
 
 @pytest.fixture
-def client(emulator: EmulatorProcess) -> Iterator[Client]:
-    client = Client(emulator.port)
+def client(emulator: EmulatorProcess) -> Iterator[FeetechClient]:
+    client = FeetechClient(emulator.port)
     yield client
     client.close()
 
 
-def test_feetechs_client_finds_the_servos_at_home(client: Client) -> None:
+def test_feetechs_client_finds_the_servos_at_home(client: FeetechClient) -> None:
     for servo in ALL:
         assert client.packets.ping(client.port, servo) == (777, sdk.COMM_SUCCESS, 0)
     assert client.packets.ping(client.port, 7)[1] == sdk.COMM_RX_TIMEOUT
@@ -116,7 +75,7 @@ def test_bytes_on_the_wire(emulator: EmulatorProcess) -> None:
     assert reply == bytes.fromhex("ff ff 01 04 00 09 03 ee")  # model number 777
 
 
-def test_goals_by_sync_write_move_the_arm_and_are_traced(emulator: EmulatorProcess, client: Client) -> None:
+def test_goals_by_sync_write_move_the_arm_and_are_traced(emulator: EmulatorProcess, client: FeetechClient) -> None:
     started = time.monotonic_ns()
     goals = [goal + 150 for goal in client.hold()]
     goals[5] -= 300
@@ -132,7 +91,7 @@ def test_goals_by_sync_write_move_the_arm_and_are_traced(emulator: EmulatorProce
     assert abs(int(rows[0]["present"]) - counts(HOME[0])) < 12
 
 
-def test_an_arm_without_torque_stands_until_it_first_gets_some(client: Client) -> None:
+def test_an_arm_without_torque_stands_until_it_first_gets_some(client: FeetechClient) -> None:
     before = client.positions()
     time.sleep(0.3)
     np.testing.assert_allclose(client.positions(), before, atol=3)
@@ -141,7 +100,7 @@ def test_an_arm_without_torque_stands_until_it_first_gets_some(client: Client) -
     wait_for(lambda: abs(client.positions()[1] - before[1]) > 50)
 
 
-def test_reset_lays_out_the_blocks_of_the_seed_and_leaves_the_arm(emulator: EmulatorProcess, client: Client) -> None:
+def test_reset_lays_out_the_seeds_blocks_and_leaves_the_arm(emulator: EmulatorProcess, client: FeetechClient) -> None:
     goals = client.hold()
     goals[0] += 300
     client.set_goals(goals)
@@ -157,7 +116,7 @@ def test_reset_lays_out_the_blocks_of_the_seed_and_leaves_the_arm(emulator: Emul
     assert np.abs(difference).mean() < 1.0
 
 
-def test_home_sets_the_goals_in_force(emulator: EmulatorProcess, client: Client) -> None:
+def test_home_sets_the_goals_in_force(emulator: EmulatorProcess, client: FeetechClient) -> None:
     goals = client.hold()
     client.set_goals([goals[0] + 300, *goals[1:]])
     wait_for(lambda: client.positions()[0] > goals[0] + 250)
@@ -188,6 +147,7 @@ def test_refusals_come_back_as_what_they_are(emulator: EmulatorProcess) -> None:
         lambda: control.ask("dance"),
         lambda: control.ask("frame"),
         lambda: control.ask("reset", seed=-1, task=TASK),
+        lambda: control.ask("motion"),
     ):
         with pytest.raises(EmulatorError):
             ask()
@@ -203,40 +163,62 @@ def test_physics_gives_time_up_instead_of_chasing_it(emulator: EmulatorProcess) 
     assert emulator.stats()["lag_max_ms"] >= 400
 
 
-def test_faults_reach_the_wire() -> None:
-    with EmulatorProcess(faults="silent=3,hot=2") as emulator:
-        client = Client(emulator.port)
-        assert client.packets.ping(client.port, 3)[1] == sdk.COMM_RX_TIMEOUT
-        assert client.packets.ping(client.port, 2) == (777, sdk.COMM_SUCCESS, sdk.ERRBIT_OVERHEAT)
-        client.close()
+def test_dynamixels_client_drives_the_same_arm() -> None:
+    with EmulatorProcess(load_robot("emulated_dynamixel"), faults="unplug=0.2@60") as emulator:
+        client = DynamixelClient(emulator.port)
+        assert client.packets.ping(client.port, 1) == (1020, dxl.COMM_SUCCESS, 0)
+        assert client.packets.ping(client.port, 9)[1] == dxl.COMM_RX_TIMEOUT
+        assert client.packets.read2ByteTxRx(client.port, 1, 144) == (120, dxl.COMM_SUCCESS, 0)
+        start = client.positions(fast=True)
+        np.testing.assert_allclose(start, [counts(angle) for angle in HOME], atol=12)
+        assert client.positions(fast=False) == start
+        client.set_goals(start)
+        for servo in ALL:
+            assert client.write(servo, 64, 1) == (dxl.COMM_SUCCESS, 0)
+        goals = [position + 150 for position in start[:5]] + [start[5] - 150]
+        client.set_goals(goals)
+        wait_for(lambda: bool(np.abs(np.subtract(client.positions(fast=True), goals)).max() < 20))
+        assert client.write(1, 116, 5000, 4) == (dxl.COMM_SUCCESS, dxl.ERRNUM_DATA_LIMIT)
+        assert client.write(1, 7, 9) == (dxl.COMM_SUCCESS, dxl.ERRNUM_ACCESS)
+        emulator.fault("overheat", ids=[2])
+        assert client.packets.read1ByteTxRx(client.port, 2, 70) == (4, dxl.COMM_SUCCESS, dxl.ERRBIT_ALERT)
+        emulator.clear()
+        assert client.packets.reboot(client.port, 2) == (dxl.COMM_SUCCESS, 0)
+        wait_for(lambda: client.packets.ping(client.port, 2)[1] == dxl.COMM_SUCCESS)
+        assert client.packets.read1ByteTxRx(client.port, 2, 64)[0] == 0
+        found, result = client.packets.broadcastPing(client.port)
+        assert result == dxl.COMM_SUCCESS and sorted(found) == list(ALL)
+        client.port.closePort()
+        deaf = DynamixelClient(emulator.port, 57_600)
+        assert deaf.packets.ping(deaf.port, 1)[1] == dxl.COMM_RX_TIMEOUT
+        deaf.port.closePort()
 
 
-def test_delayed_replies_come_after_their_time() -> None:
-    with EmulatorProcess(faults="delay=1,delay_ms=25") as emulator:
-        client = Client(emulator.port)
-        started = time.monotonic()
-        client.read(1, PRESENT)
-        assert time.monotonic() - started >= 0.025
-        client.close()
+def test_any_arm_of_the_package_can_be_emulated() -> None:
+    with EmulatorProcess(load_robot("viperx300")) as emulator:
+        client = DynamixelClient(emulator.port)
+        assert [client.packets.ping(client.port, servo)[0] for servo in emulator.ids] == [1120] * 7 + [1020] * 2
+        with pytest.raises(EmulatorError, match="no task"):
+            emulator.reset(0, TASK)
+        assert emulator.frame("fixed").shape == (64, 64, 3)
+        client.port.closePort()
+
+
+def test_a_robot_of_other_joints_cannot_stand_in_the_stacking_world() -> None:
+    viper = load_robot("viperx300").model_copy(update={"emulated": True})
+    with pytest.raises(EmulatorError, match="the stacking world has the joints"):
+        EmulatorProcess(viper)
 
 
 def test_stream_over_plain_http(emulator: EmulatorProcess) -> None:
     with urllib.request.urlopen(emulator.camera_url("wrist"), timeout=5) as response:
         assert response.headers.get_content_type() == "multipart/x-mixed-replace"
         for _ in range(2):
-            head = {}
-            assert response.readline().startswith(b"--")
-            while line := response.readline().decode().strip():
-                name, _, value = line.partition(": ")
-                head[name] = value
-            picture = cv2.imdecode(
-                np.frombuffer(response.read(int(head["Content-Length"])), np.uint8), cv2.IMREAD_COLOR
-            )
+            picture = cv2.imdecode(np.frombuffer(next_frame(response), np.uint8), cv2.IMREAD_COLOR)
             assert picture is not None and picture.shape == (64, 64, 3)
-            assert response.readline() == b"\r\n"
 
 
-def test_a_viewer_that_does_not_read_disturbs_nobody(emulator: EmulatorProcess, client: Client) -> None:
+def test_a_viewer_that_does_not_read_disturbs_nobody(emulator: EmulatorProcess, client: FeetechClient) -> None:
     with urllib.request.urlopen(emulator.camera_url("fixed"), timeout=5):
         time.sleep(0.3)
         assert len(client.positions()) == 6
@@ -247,7 +229,7 @@ def test_leaves_nothing_behind(tmp_path: Path) -> None:
     with EmulatorProcess(link=link, trace=trace) as emulator:
         assert emulator.port == link and link.is_symlink()
         control = emulator.control
-        client = Client(link)
+        client = FeetechClient(link)
         client.hold()
         client.close()
     emulator.close()
@@ -296,7 +278,7 @@ def test_an_orphan_stays_while_its_port_is_used_and_then_ends(tmp_path: Path) ->
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         emulator = int(parent.stdout.readline())
-        client = Client(link)
+        client = FeetechClient(link)
         parent.kill()
     time.sleep(1.0)
     assert len(client.positions()) == 6

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from drivers.config import CameraConfig, ConfigError, load_robot
+from drivers.config import CameraConfig, ConfigError, RobotConfig, load_robot
 from drivers.robot import Robot, open_arm, open_camera
 from runtime.clock import SECOND, SimulatedClock
 from sim.robot import COUNT, SimulatedArm, SimulatedCamera, shared_world
@@ -96,7 +96,53 @@ def test_the_robot_of_the_name_is_an_arm_and_cameras_on_one_world() -> None:
         assert robot.cameras["wrist"].read().image.shape == (64, 64, 3)
 
 
-@pytest.mark.parametrize("name", ["simulated", "emulated"])
+def simulated(name: str) -> RobotConfig:
+    """That robot with simulated devices."""
+    robot = load_robot(name)
+    cameras = {key: camera.model_copy(update={"driver": "simulated"}) for key, camera in robot.cameras.items()}
+    arm = robot.arm.model_copy(update={"driver": "simulated"})
+    return robot.model_copy(update={"arm": arm, "cameras": cameras})
+
+
+def test_any_arm_with_a_urdf_is_simulated_and_its_cameras_see_it() -> None:
+    with Robot.from_config(simulated("viperx300")) as robot:
+        assert robot.arm.spec.joints == 7
+        before = robot.cameras["fixed"].read().image
+    with Robot.from_config(load_robot("simulated")) as robot:
+        assert robot.arm.spec.joints == 6
+        stacking = robot.cameras["fixed"].read().image
+    assert (before != stacking).mean() > 0.1
+    with Robot.from_config(simulated("viperx300")) as robot:
+        np.testing.assert_array_equal(robot.cameras["fixed"].read().image, before)
+
+
+def test_an_arm_that_is_opened_again_is_where_it_was() -> None:
+    config = simulated("koch").arm
+    arm = open_arm(config)
+    arm.connect()
+    held = arm.hold().positions
+    again = open_arm(config)
+    again.connect()
+    np.testing.assert_array_equal(again.read().positions, held)
+
+
+def test_an_arm_without_a_urdf_is_the_stacking_arm() -> None:
+    bare = load_robot("simulated").arm.model_copy(update={"urdf": None})
+    arm = open_arm(bare)
+    arm.connect()
+    np.testing.assert_allclose(arm.read().positions, shared_world().joint_positions(), atol=COUNT)
+
+
+def test_torque_stays_as_it_is_when_the_arm_is_closed(world: World) -> None:
+    arm = SimulatedArm(world)
+    arm.connect()
+    arm.hold()
+    arm.close()
+    arm.connect()
+    assert arm.energised() == world.spec.joint_names
+
+
+@pytest.mark.parametrize("name", ["simulated", "emulated", "emulated_dynamixel"])
 def test_home_is_where_the_world_puts_the_arm(name: str) -> None:
     home = load_robot(name).arm.home_pose()
     assert home is not None
