@@ -24,7 +24,11 @@ def run(
     json: Json = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the policy; default: at most two.")] = None,
 ) -> int:
-    """Play episodes in real time on a robot."""
+    """Play episodes in real time on a robot.
+
+    While the arm moves, the keys of an interactive terminal stop it: space or s holds, l lowers and releases, 0 twice
+    switches the power off at once, Ctrl-C ends the run. After a fault r resets it and q ends the run.
+    """
     from runtime.run import RunOptions
     from runtime.run import run as play
 
