@@ -90,9 +90,8 @@ class SequenceCard(_Model):
 
     prompt_tokens: PositiveInt  # longest prompt
     window: PositiveInt  # timesteps that the cache holds behind the prompt
-    timestep_tokens: PositiveInt  # observation, separator and actions of one timestep
+    timestep_tokens: PositiveInt  # of a block: executed action, observation, separator, blanks
     patch: Literal[16] = 16  # pixels; the one size that tokens.py knows
-    scratch: int = Field(default=0, ge=0)  # cache places behind the window that a step may write and forget
 
 
 class Card(_Model):
