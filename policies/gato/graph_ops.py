@@ -18,6 +18,9 @@ from onnx import TensorProto, helper, numpy_helper
 OPSET = 24  # the first with TensorScatter and Attention on a cache that is written in place
 IR_VERSION = 11  # of opset 24's time
 
+VENDOR = "com.microsoft"
+FUSED = frozenset({"MultiHeadAttention", "SkipLayerNormalization"})
+
 IN_THE_GRAPH = 1 << 20  # bytes; smaller tensors stay in the graph
 ALIGNED = 4096  # bytes; so that the file can be mapped
 
@@ -33,9 +36,14 @@ TYPES = {
 class GraphBuilder:
     """Collects the parts of one graph. A value is named by a string; every method that computes returns such names."""
 
-    def __init__(self, real: type[np.floating] = np.float32, beside: Path | None = None) -> None:
-        """`real` is what real numbers are computed with; weights go into the file `beside`, if there is one."""
-        self.real = real
+    def __init__(
+        self, real: type[np.floating] = np.float32, beside: Path | None = None, *, fused: bool = False
+    ) -> None:
+        """`real` is what real numbers are computed with; weights go into the file `beside`, if there is one.
+
+        With `fused` the graph may have operators of ONNX Runtime's own, which do the work of several.
+        """
+        self.real, self.fused = real, fused
         self._beside = beside
         self._file: BinaryIO | None = None if beside is None else beside.open("wb")
         self._nodes: list[onnx.NodeProto] = []
@@ -82,6 +90,8 @@ class GraphBuilder:
         """A node with `count` outputs; `outputs` names them where the name matters."""
         index = len(self._nodes)
         names = list(outputs) or [f"{kind}.{index}.{i}" for i in range(count)]
+        if kind in FUSED:
+            attributes["domain"] = VENDOR
         self._nodes.append(helper.make_node(kind, list(inputs), names, name=f"{kind}.{index}", **attributes))
         return names
 
@@ -90,12 +100,13 @@ class GraphBuilder:
         graph = helper.make_graph(
             self._nodes, name, self._inputs, self._outputs, list(self._initializers.values()), doc_string=description
         )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="gato-arm")
+        domains = [helper.make_opsetid("", OPSET), *([helper.make_opsetid(VENDOR, 1)] if self.fused else [])]
+        model = helper.make_model(graph, opset_imports=domains, producer_name="gato-arm")
         model.ir_version = IR_VERSION
-        if self._file is None:
-            onnx.checker.check_model(model)
-        else:
+        if self._file is not None:
             self._file.close()
+        elif not self.fused:  # the checker knows the standard alone
+            onnx.checker.check_model(model)
         return model
 
     def _store(self, name: str, array: NDArray[np.generic]) -> None:

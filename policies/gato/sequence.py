@@ -36,6 +36,7 @@ Bools = NDArray[np.bool_]
 Ids = NDArray[np.int64]
 
 PERIOD = 4096  # tokens
+ALIGNED_SLOTS = 8
 PADDING = 0  # text id in unused prompt places; the mask hides them
 FILLER = CONTINUOUS_START + BINS // 2
 
@@ -93,8 +94,9 @@ class SequenceSpec:
         return self.text + demonstration * self.block
 
     def cache(self, demonstration: int = 0) -> int:
-        """Cache slots: the prompt and a ring of `window` blocks."""
-        return self.prompt(demonstration) + self.window * self.block
+        """Cache slots: the prompt, a ring of `window` blocks, and up to 7 more, because kernels like aligned rows."""
+        slots = self.prompt(demonstration) + self.window * self.block
+        return slots + -slots % ALIGNED_SLOTS
 
     def ring_slot(self, timestep: int, demonstration: int = 0) -> int:
         """First cache slot of the block of `timestep`: the oldest block leaves, the prompt stays."""

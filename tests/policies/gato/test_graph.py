@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import onnxruntime
 import pytest
 import torch
 
+from policies.gato import graph_ops
 from policies.gato.config import SIZES
 from policies.gato.graph import build_graph, cache_inputs, cache_output, image_input
 from policies.gato.model import Gato
@@ -148,6 +150,31 @@ def test_there_is_no_control_flow_and_no_vendors_operator(graph: onnx.ModelProto
     assert {node.op_type for node in graph.graph.node}.isdisjoint({"If", "Loop", "Scan"})
     assert {node.domain for node in graph.graph.node} == {""}
     assert len({node.name for node in graph.graph.node}) == len(graph.graph.node)
+
+
+def test_fused_operators_and_weights_beside_the_graph_change_nothing(
+    model: Gato, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graph_ops, "IN_THE_GRAPH", 4096)
+    weights = {name: parameter.numpy() for name, parameter in model.named_parameters()}
+    beside = tmp_path / "policy.weights"
+    graph = build_graph(weights, model.config, model.spec, model.vocabulary, beside=beside, fused=True)
+    assert {node.domain for node in graph.graph.node} == {"", "com.microsoft"}
+    assert beside.stat().st_size > 2 * sum(w.size for w in weights.values() if w.size > 4096)
+    onnx.save(graph, tmp_path / "policy.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "policy.onnx", providers=["CPUExecutionProvider"])
+    for seed in range(3):
+        feeds = inputs(seed=seed)
+        assert run(session, feeds)["action"].tolist() == in_torch(model, feeds)[0]
+
+
+def test_half_precision_computes_with_half_precision(model: Gato) -> None:
+    weights = {name: parameter.numpy() for name, parameter in model.named_parameters()}
+    graph = build_graph(weights, model.config, model.spec, model.vocabulary, real=np.float16)
+    kinds = {tensor.data_type for tensor in graph.graph.initializer}
+    assert onnx.TensorProto.FLOAT not in kinds and onnx.TensorProto.FLOAT16 in kinds
+    caches = {value.type.tensor_type.elem_type for value in graph.graph.input if value.name.startswith("keys")}
+    assert caches == {onnx.TensorProto.FLOAT16}
 
 
 def test_the_same_network_gives_the_same_bytes(model: Gato, graph: onnx.ModelProto) -> None:
