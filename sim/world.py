@@ -7,6 +7,7 @@ mirroring left and right are exact augmentations. Lengths in m, angles in rad, t
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from drivers.arm import Array, frozen
 from sim import so101
 from sim.quiet import quiet
+from sim.table_top import Matrix, TableTop
 
 with quiet():
     import pybullet
@@ -36,6 +38,18 @@ _HAND_LINK, _LEFT_JAW, _RIGHT_JAW = 4, 5, 6
 _RGB = {"red": (0.85, 0.1, 0.1, 1), "green": (0.1, 0.85, 0.1, 1), "blue": (0.1, 0.1, 0.85, 1)}
 _ASSETS = Path(__file__).parent / "assets"
 _FLAGS = pybullet.ER_NO_SEGMENTATION_MASK
+_TABLE_GREY = 0.55
+_TABLE_SHOWN = (144, 144, 144)  # RGB, what that is in this light
+
+
+class _Client(BulletClient):  # type: ignore[misc]
+    """A physics client that looks each function of PyBullet up once, not at every call."""
+
+    def __getattr__(self, name: str) -> Any:
+        found = super().__getattr__(name)
+        if name not in ("disconnect", "isConnected"):  # which depend on whether there still is a connection
+            setattr(self, name, found)
+        return found
 
 
 class World:
@@ -50,12 +64,12 @@ class World:
         self.image_size = image_size
         self.physics_rate = physics_rate
         with quiet():
-            self._p = BulletClient(pybullet.DIRECT)
+            self._p = _Client(pybullet.DIRECT)
         p = self._p
         p.setGravity(0, 0, -9.81)
         p.setTimeStep(1 / physics_rate)
         p.setPhysicsEngineParameter(numSolverIterations=30, deterministicOverlappingPairs=1)
-        self._make_table()
+        self._tiles = self._make_table()
         self.arm: int = p.loadURDF(str(_ASSETS / "so101.urdf"), useFixedBase=True)
         self.blocks: dict[str, int] = {colour: self._make_block(colour) for colour in COLOURS}
         # No spinning or rolling friction: with it, Bullet pushes a gripped block out of the moving jaws.
@@ -69,22 +83,30 @@ class World:
         p.changeConstraint(gear, gearRatio=-1, maxForce=50, erp=0.5)
         self._targets = np.array(HOME)
         self._torque = np.ones(6, dtype=bool)
+        self._told: dict[int, tuple[float, float]] = {}  # of each motor: goal and force
         self._substeps = 0
         self._fixed_view = p.computeViewMatrix([0.50, 0, 0.42], [0.145, 0, 0.02], [0, 0, 1])
         self._fixed_projection = p.computeProjectionMatrixFOV(46, image_size[1] / image_size[0], 0.05, 2.0)
         self._wrist_projection = p.computeProjectionMatrixFOV(75, image_size[1] / image_size[0], 0.01, 1.0)
+        self._table_top = TableTop(self._draw, self._hide_table, ((-0.5, -0.6), (0.7, 0.6)), _TABLE_SHOWN)
 
-    def _make_table(self) -> None:
+    def _make_table(self) -> list[int]:
         p = self._p
         shape = p.createCollisionShape(p.GEOM_BOX, halfExtents=[0.6, 0.6, 0.05])
         table = p.createMultiBody(0, shape, -1, [0.1, 0, -0.05])
         p.changeDynamics(table, -1, lateralFriction=0.9)
         # TinyRenderer clips triangles that reach behind the camera badly; four tiles cost 4 shapes and stay whole.
+        tiles = []
         for x in (-0.2, 0.4):
             for y in (-0.3, 0.3):
-                tile = p.createVisualShape(p.GEOM_BOX, halfExtents=[0.3, 0.3, 0.005], rgbaColor=[0.55, 0.55, 0.55, 1])
-                p.createMultiBody(0, -1, tile, [x, y, -0.005])
+                tile = p.createVisualShape(p.GEOM_BOX, halfExtents=[0.3, 0.3, 0.005], rgbaColor=[*[_TABLE_GREY] * 3, 1])
+                tiles.append(p.createMultiBody(0, -1, tile, [x, y, -0.005]))
         p.changeVisualShape(table, -1, rgbaColor=[0, 0, 0, 0])
+        return tiles
+
+    def _hide_table(self, hidden: bool) -> None:
+        for tile in self._tiles:
+            self._p.changeVisualShape(tile, -1, rgbaColor=[*[_TABLE_GREY] * 3, 0 if hidden else 1])
 
     def _make_block(self, colour: str) -> int:
         p = self._p
@@ -141,29 +163,26 @@ class World:
             self._apply_motors()
 
     def _apply_motors(self) -> None:
-        p, arm = self._p, self.arm
-        for joint in _ARM_JOINTS:
-            p.setJointMotorControl2(
-                arm,
+        *goals, gripper = self._targets.tolist()
+        *energised, gripping = self._torque.tolist()
+        for joint, goal, torque in zip(_ARM_JOINTS, goals, energised, strict=True):
+            self._tell(joint, goal, so101.SERVO_TORQUE if torque else 0.02, so101.SERVO_SPEED)
+        for jaw in (_LEFT_JAW, _RIGHT_JAW):
+            self._tell(jaw, gripper * so101.OPENING_PER_RADIAN / 2, GRIP_FORCE if gripping else 0.0, JAW_SPEED)
+
+    def _tell(self, joint: int, goal: float, force: float, speed: float) -> None:
+        """Set a motor, which keeps what it was told last."""
+        if self._told.get(joint) != (goal, force):
+            self._told[joint] = goal, force
+            self._p.setJointMotorControl2(
+                self.arm,
                 joint,
-                p.POSITION_CONTROL,
-                targetPosition=self._targets[joint],
+                pybullet.POSITION_CONTROL,
+                targetPosition=goal,
                 positionGain=POSITION_GAIN,
                 velocityGain=1.0,
-                force=so101.SERVO_TORQUE if self._torque[joint] else 0.02,
-                maxVelocity=so101.SERVO_SPEED,
-            )
-        jaw = self._targets[5] * so101.OPENING_PER_RADIAN / 2
-        for joint in (_LEFT_JAW, _RIGHT_JAW):
-            p.setJointMotorControl2(
-                arm,
-                joint,
-                p.POSITION_CONTROL,
-                targetPosition=jaw,
-                positionGain=POSITION_GAIN,
-                velocityGain=1.0,
-                force=GRIP_FORCE if self._torque[5] else 0.0,
-                maxVelocity=JAW_SPEED,
+                force=force,
+                maxVelocity=speed,
             )
 
     def step(self, substeps: int = 1) -> None:
@@ -180,15 +199,13 @@ class World:
     def joint_states(self) -> tuple[Array, Array, Array]:
         """Measured angles (rad), speeds (rad/s), and motor torques as shares of the stall torque in [-1, 1]."""
         states = self._p.getJointStates(self.arm, (0, 1, 2, 3, 4, _LEFT_JAW, _RIGHT_JAW))
-        positions = np.array([state[0] for state in states])
-        velocities = np.array([state[1] for state in states])
-        torques = np.array([state[3] for state in states])
+        positions, velocities, _, torques = (np.array(column) for column in zip(*states, strict=True))
         opening = so101.OPENING_PER_RADIAN
         positions[5] = (positions[5] + positions[6]) / opening
         velocities[5] = (velocities[5] + velocities[6]) / opening
         loads = torques[:6] / so101.SERVO_TORQUE
         loads[5] = (torques[5] + torques[6]) / (2 * GRIP_FORCE)
-        return positions[:6], velocities[:6], np.clip(loads, -1, 1)
+        return positions[:6], velocities[:6], np.minimum(np.maximum(loads, -1), 1)
 
     def joint_positions(self) -> Array:
         """Measured joint angles, rad."""
@@ -222,8 +239,11 @@ class World:
     def render(self, camera: str) -> NDArray[np.uint8]:
         """The image of "fixed" or "wrist", (H, W, 3) RGB. Raises `KeyError` for another name."""
         view, projection = {"fixed": self._fixed_camera, "wrist": self._wrist_camera}[camera]()
+        return self._table_top.picture(view, projection)
+
+    def _draw(self, view: Matrix, projection: Matrix) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         height, width = self.image_size
-        _, _, rgba, _, _ = self._p.getCameraImage(
+        _, _, colours, depths, _ = self._p.getCameraImage(
             width,
             height,
             view,
@@ -237,7 +257,11 @@ class World:
             renderer=pybullet.ER_TINY_RENDERER,
             flags=_FLAGS,
         )
-        return np.ascontiguousarray(np.asarray(rgba, dtype=np.uint8).reshape(height, width, 4)[:, :, :3])
+        # A PyBullet that was built without NumPy gives tuples.
+        return (
+            np.asarray(colours, dtype=np.uint8).reshape(height, width, 4),
+            np.asarray(depths, dtype=np.float32).reshape(height, width),
+        )
 
     def camera_matrices(self, camera: str) -> tuple[Array, Array]:
         """OpenGL view and projection matrices (4, 4) of a camera as it stands now."""
