@@ -102,11 +102,8 @@ class SequenceCard(_Model):
 
     prompt_tokens: int = Field(gt=0, le=MAX_TOKENS)  # longest prompt
     window: int = Field(gt=0, le=MAX_TIMESTEPS)  # timesteps that the cache holds behind the prompt
-    timestep_tokens: int = Field(gt=0, le=MAX_TOKENS)  # observation, separator and actions of one timestep
+    timestep_tokens: int = Field(gt=0, le=MAX_TOKENS)  # of a block: executed action, observation, separator, blanks
     patch: Literal[16] = 16  # pixels; the one size that tokens.py knows
-    scratch: int = Field(
-        default=0, ge=0, le=MAX_ITEMS
-    )  # cache places behind the window that a step may write and forget
 
 
 class Card(_Model):

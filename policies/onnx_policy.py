@@ -61,11 +61,6 @@ def sequence_of(card: Card) -> SequenceSpec:
         spec = SequenceSpec(cameras, tensors, actions, said.prompt_tokens, words, said.window)
     except ValueError as error:
         raise PolicyError(f"policy {card.name}: sequence: {error}; export it again") from error
-    if said.scratch != actions - 1:
-        raise PolicyError(
-            f"policy {card.name}: sequence: scratch is {said.scratch}, {actions} actions need {actions - 1}; "
-            "export it again"
-        )
     return spec
 
 
@@ -224,9 +219,7 @@ class _Binding:
             zeros = np.zeros(shape, dtype=np.float32)
             memory = onnxruntime.OrtValue.ortvalue_from_numpy(zeros, device, 0)
             binding.bind_ortvalue_input(name, memory)
-            for output in self._session.get_outputs():
-                if output.name.startswith(f"{name}_after_"):
-                    binding.bind_ortvalue_output(output.name, memory)
+            binding.bind_ortvalue_output(f"{name}_after", memory)
         binding.bind_ortvalue_output("action", onnxruntime.OrtValue.ortvalue_from_numpy(self._action))
         self._bind_inputs()
 

@@ -52,7 +52,6 @@ class Batch:
     images: list[Tensor]  # a camera: (B * L, h, w, 3) uint8
     ids: Tensor  # (B * L, block_ids)
     labels: Tensor  # (B, L, A) bins the demonstrator chose
-    inputs: Tensor  # (B, L, A - 1) bins fed to the decoder: noisy labels
     loss_mask: Tensor  # (B, L) which steps are learned from
     positions: Tensor  # (B, N)
     mask: Tensor  # (B, 1, N, N)
@@ -163,16 +162,12 @@ class Replay:
         self._mirror(images, ids, labels, truth, pixels, rand(batch) < 0.5)
         ids[:, :, spec.word_places] = self.words[task][:, None]
         images = [_jitter(image, batch, rand, generator) for image in images]
-        sigma = 4.0 * 4.0 ** rand(batch, length, 1)
-        noise = torch.randn(batch, length, spec.actions - 1, device=device, generator=generator) * sigma
-        inputs = (labels[..., :-1] + noise.round().long()).clamp(0, BINS - 1)
         return Batch(
             text=self.text_ids[task],
             names=self.names[task],
             images=images,
             ids=ids.flatten(0, 1),
             labels=labels,
-            inputs=inputs,
             loss_mask=learned,
             positions=self._positions(batch, length, prompted, demonstration, rand),
             mask=self._mask(task, first, prompted, demonstration),
@@ -236,23 +231,21 @@ class Replay:
         pixels[..., 0] = torch.where(flip[:, None, None, None], 1 - pixels[..., 0], pixels[..., 0])
 
     def _positions(self, batch: int, length: int, prompted: Tensor, count: int, rand: Draw) -> Tensor:
-        """(B, N): text, blocks, then decoded actions; an episode stands anywhere in the period, a prompt in front."""
+        """(B, N): text, then blocks; an episode stands anywhere in the period, a prompt in front."""
         spec, device = self.spec, self.device
         block = torch.arange(length, device=device) * spec.block
         begin = (rand(batch) * PERIOD).long()[:, None] + block
         begin[:, :count] = torch.where(prompted[:, None], spec.text + block[:count], begin[:, :count])
         inside = begin[:, :, None] + torch.arange(spec.block, device=device)
-        after = begin[:, :, None] + spec.block + torch.arange(spec.actions - 1, device=device)
         text = torch.arange(spec.text, device=device).expand(batch, -1)
-        return torch.cat([text, inside.flatten(1), after.flatten(1)], dim=1) % PERIOD
+        return torch.cat([text, inside.flatten(1)], dim=1) % PERIOD
 
     def _mask(self, task: Tensor, first: Tensor, prompted: Tensor, count: int) -> Tensor:
         spec, length = self.spec, first.shape[1]
         static = torch.stack([self._static_mask(length, 0), self._static_mask(length, count)])
         executed = torch.ones(*first.shape, spec.block, dtype=torch.bool, device=self.device)
         executed[..., : spec.actions] = ~first[..., None]
-        decoded = torch.ones(len(task), length * (spec.actions - 1), dtype=torch.bool, device=self.device)
-        columns = torch.cat([self.text_real[task], executed.flatten(1), decoded], dim=1)
+        columns = torch.cat([self.text_real[task], executed.flatten(1)], dim=1)
         mask = static[prompted.long()] & columns[:, None, :]
         # A row that sees nothing would be NaN; every token may always see itself.
         mask |= torch.eye(mask.shape[-1], dtype=torch.bool, device=self.device)
@@ -261,15 +254,9 @@ class Replay:
     def _static_mask(self, length: int, demonstration: int) -> Tensor:
         spec = self.spec
         blocks = torch.from_numpy(visible_blocks(length, spec.window, demonstration)).to(self.device)
-        n_text, n_block, n_decoded = spec.text, length * spec.block, length * (spec.actions - 1)
-        mask = torch.zeros(n_text + n_block + n_decoded, n_text + n_block + n_decoded, dtype=torch.bool)
-        mask = mask.to(self.device)
-        mask[:, :n_text] = True
-        seen = blocks.repeat_interleave(spec.block, 1)
-        mask[n_text : n_text + n_block, n_text : n_text + n_block] = seen.repeat_interleave(spec.block, 0)
-        mask[n_text + n_block :, n_text : n_text + n_block] = seen.repeat_interleave(spec.actions - 1, 0)
-        causal = torch.tril(torch.ones(spec.actions - 1, spec.actions - 1, dtype=torch.bool, device=self.device))
-        mask[n_text + n_block :, n_text + n_block :] = torch.block_diag(*[causal] * length)
+        mask = torch.zeros(*[spec.text + length * spec.block] * 2, dtype=torch.bool, device=self.device)
+        mask[:, : spec.text] = True
+        mask[spec.text :, spec.text :] = blocks.repeat_interleave(spec.block, 0).repeat_interleave(spec.block, 1)
         return mask
 
 

@@ -157,7 +157,6 @@ def make_card(model: Gato, details: Mapping[str, Any], body: Body, text_model: s
             prompt_tokens=spec.text,
             window=spec.window,
             timestep_tokens=spec.block,
-            scratch=spec.actions - 1,
         ),
         text_model=text_model,
         tasks=list(body.tasks),

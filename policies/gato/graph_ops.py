@@ -1,12 +1,14 @@
 """A few words to write ONNX graphs with: nodes, weights stored in half precision, constants.
 
-Knows no model. ONNX alone, no torch: a graph is described, never traced.
+Knows no model. ONNX alone, no torch: a graph is described, never traced. Real numbers are computed with as fp32 or as
+fp16; a graph beyond the 2 GB that one file may have keeps its weights in a file beside it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import onnx
@@ -16,8 +18,15 @@ from onnx import TensorProto, helper, numpy_helper
 OPSET = 24  # the first with TensorScatter and Attention on a cache that is written in place
 IR_VERSION = 11  # of opset 24's time
 
+VENDOR = "com.microsoft"
+FUSED = frozenset({"MultiHeadAttention", "SkipLayerNormalization"})
+
+IN_THE_GRAPH = 1 << 20  # bytes; smaller tensors stay in the graph
+ALIGNED = 4096  # bytes; so that the file can be mapped
+
 TYPES = {
     "bool": TensorProto.BOOL,
+    "float16": TensorProto.FLOAT16,
     "float32": TensorProto.FLOAT,
     "int64": TensorProto.INT64,
     "uint8": TensorProto.UINT8,
@@ -27,7 +36,16 @@ TYPES = {
 class GraphBuilder:
     """Collects the parts of one graph. A value is named by a string; every method that computes returns such names."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, real: type[np.floating] = np.float32, beside: Path | None = None, *, fused: bool = False
+    ) -> None:
+        """`real` is what real numbers are computed with; weights go into the file `beside`, if there is one.
+
+        With `fused` the graph may have operators of ONNX Runtime's own, which do the work of several.
+        """
+        self.real, self.fused = real, fused
+        self._beside = beside
+        self._file: BinaryIO | None = None if beside is None else beside.open("wb")
         self._nodes: list[onnx.NodeProto] = []
         self._initializers: dict[str, onnx.TensorProto] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
@@ -43,12 +61,16 @@ class GraphBuilder:
         self._outputs.append(helper.make_tensor_value_info(name, TYPES[kind], list(shape)))
 
     def weight(self, name: str, values: NDArray[np.floating]) -> str:
-        """`values` kept as fp16 and computed with as fp32; the runtime widens them once, when it loads the graph."""
-        wide = f"{name}.wide"
+        """`values` kept as fp16; where fp32 is computed with, the runtime widens them once, when it loads the graph."""
         if name not in self._initializers:
             self._store(name, values.astype(np.float16))
-            self.op("Cast", name, to=TensorProto.FLOAT, outputs=(wide,))
-        return wide
+            if self.real is np.float32:
+                self.op("Cast", name, to=TensorProto.FLOAT, outputs=(f"{name}.wide",))
+        return f"{name}.wide" if self.real is np.float32 else name
+
+    def number(self, values: object) -> str:
+        """A constant real number, or some."""
+        return self.constant(values, self.real)
 
     def constant(self, values: object, dtype: type[np.generic] = np.int64) -> str:
         """A constant of a few numbers, as they are; equal ones are stored once."""
@@ -68,6 +90,8 @@ class GraphBuilder:
         """A node with `count` outputs; `outputs` names them where the name matters."""
         index = len(self._nodes)
         names = list(outputs) or [f"{kind}.{index}.{i}" for i in range(count)]
+        if kind in FUSED:
+            attributes["domain"] = VENDOR
         self._nodes.append(helper.make_node(kind, list(inputs), names, name=f"{kind}.{index}", **attributes))
         return names
 
@@ -76,10 +100,24 @@ class GraphBuilder:
         graph = helper.make_graph(
             self._nodes, name, self._inputs, self._outputs, list(self._initializers.values()), doc_string=description
         )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="gato-arm")
+        domains = [helper.make_opsetid("", OPSET), *([helper.make_opsetid(VENDOR, 1)] if self.fused else [])]
+        model = helper.make_model(graph, opset_imports=domains, producer_name="gato-arm")
         model.ir_version = IR_VERSION
-        onnx.checker.check_model(model)
+        if self._file is not None:
+            self._file.close()
+        elif not self.fused:  # the checker knows the standard alone
+            onnx.checker.check_model(model)
         return model
 
     def _store(self, name: str, array: NDArray[np.generic]) -> None:
-        self._initializers[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+        array = np.ascontiguousarray(array)
+        if self._file is None or self._beside is None or array.nbytes < IN_THE_GRAPH:
+            self._initializers[name] = numpy_helper.from_array(array, name)
+            return
+        self._file.seek(-self._file.tell() % ALIGNED, 1)
+        tensor = TensorProto(name=name, dims=array.shape, data_type=helper.np_dtype_to_tensor_dtype(array.dtype))
+        tensor.data_location = TensorProto.EXTERNAL
+        for key, value in (("location", self._beside.name), ("offset", self._file.tell()), ("length", array.nbytes)):
+            tensor.external_data.add(key=key, value=str(value))
+        array.tofile(self._file)
+        self._initializers[name] = tensor

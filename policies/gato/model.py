@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from policies.gato.config import ModelConfig
-from policies.gato.sequence import PERIOD, SequenceSpec, rotary_multiples
+from policies.gato.sequence import FILLER, PERIOD, SequenceSpec, rotary_multiples
 from policies.gato.tokens import BINS, CONTINUOUS_START, PATCH, POSITION_BINS, RowMap
 
 
@@ -110,7 +110,8 @@ class Gato(nn.Module):
         self.row_positions = nn.Embedding(POSITION_BINS, width)
         self.column_positions = nn.Embedding(POSITION_BINS, width)
         self.text_positions = nn.Embedding(spec.text, width)
-        # [?] The paper gives all action tokens one embedding or none; a row each tells joints apart from the start.
+        # [?] The paper gives all action tokens one embedding or none; a row each tells joints apart from the start. The
+        # blanks take those of the action's first tokens.
         self.local_positions = nn.Embedding(spec.observation + spec.actions, width)
         drops = np.linspace(0, config.stochastic_depth, config.layers)
         self.layers = nn.ModuleList(Layer(config, float(drop)) for drop in drops)
@@ -178,12 +179,14 @@ class Gato(nn.Module):
         split = spec.actions + spec.words
         words, tensors = embedded[:, spec.actions : split], embedded[:, split:]
         observed = torch.cat([words, self.embed_images(images, positions), tensors], dim=1)
-        return torch.cat([executed, observed + self.local_positions.weight[: spec.observation]], dim=1)
+        observed = observed + self.local_positions.weight[: spec.observation]
+        return torch.cat([executed, observed, self.blanks().expand(len(ids), -1, -1)], dim=1)
 
-    def embed_actions(self, ids: Tensor) -> Tensor:
-        """Action tokens as decoder input: (M, n) ids, n <= actions, to (M, n, D)."""
+    def blanks(self) -> Tensor:
+        """(blanks, D): what stands behind the separator, whatever was observed."""
         start = self.spec.observation
-        return self.embed_ids(ids) + self.local_positions.weight[start : start + ids.shape[1]]
+        filler = self.table.weight[self.row_map.continuous_row + FILLER - CONTINUOUS_START]
+        return filler + self.local_positions.weight[start : start + self.spec.blanks]
 
     def angles(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines (B, 1, N, C / 2) of positions (B, N)."""
@@ -233,18 +236,8 @@ class Gato(nn.Module):
     ) -> Tensor:
         """One control step: append a block at `slot`, decode its action greedily; token ids (B, A).
 
-        `visible` (B, S) marks prompt, earlier blocks and this block; scratch slots are switched on here.
+        `visible` (B, S) marks prompt, earlier blocks and this block.
         """
-        spec, actions = self.spec, []
-        hidden = self.extend(self.embed_blocks(images, ids), cache, slice(slot, slot + spec.block), position, visible)
-        scratch = cache.shape[4] - (spec.actions - 1)
-        visible = visible.clone()
-        for k in range(spec.actions):
-            chosen = self.action_logits(hidden[:, -1:]).argmax(-1) + CONTINUOUS_START
-            actions.append(chosen)
-            if k + 1 < spec.actions:
-                visible[:, scratch + k] = True
-                x = self.embed_ids(chosen) + self.local_positions.weight[spec.observation + k]
-                place = slice(scratch + k, scratch + k + 1)
-                hidden = self.extend(x, cache, place, (position + spec.block + k) % PERIOD, visible)
-        return torch.cat(actions, dim=1)
+        place = slice(slot, slot + self.spec.block)
+        hidden = self.extend(self.embed_blocks(images, ids), cache, place, position, visible)
+        return self.action_logits(hidden[:, -self.spec.actions :]).argmax(-1) + CONTINUOUS_START

@@ -11,10 +11,11 @@ words in front see no image, and a policy trained with them alone ignored them; 
 they name, and find it within a few hundred iterations.
 
 A timestep's action is known only after it was executed, and the executed action may differ from the decoded one. So
-the model takes an episode in blocks: what was executed at t - 1, then the observation of t and its separator. The
-tokens stand in Gato's order; only the cut differs. Attention: a block sees the prompt, the `window` - 1 blocks before
-it, and all of itself; the prompt sees itself. Decoded action tokens see their block's view and the earlier ones of
-their own action; nothing but them sees them.
+the model takes an episode in blocks: what was executed at t - 1, then the observation of t, its separator, and a blank
+for each action token but the first. The tokens stand in Gato's order; only the cut differs. The separator decodes the
+first token of the action and each blank decodes the next, all in one pass: decoded one after another, as Gato does,
+the weights are read once for each token, which was half of the control step (docs/training.md has the comparison).
+Attention: a block sees the prompt, the `window` - 1 blocks before it, and all of itself; the prompt sees itself.
 
 Positions are counted in tokens from the start of the sequence and taken modulo `PERIOD`. The rotary frequencies are
 whole multiples of 2 pi / PERIOD, so the wrap is exact and tick 10,000 is no different from tick 10.
@@ -35,6 +36,7 @@ Bools = NDArray[np.bool_]
 Ids = NDArray[np.int64]
 
 PERIOD = 4096  # tokens
+ALIGNED_SLOTS = 8
 PADDING = 0  # text id in unused prompt places; the mask hides them
 FILLER = CONTINUOUS_START + BINS // 2
 
@@ -73,9 +75,14 @@ class SequenceSpec:
         return self.words + self.patches + self.components + 1
 
     @property
+    def blanks(self) -> int:
+        """Places behind the separator, each of which decodes an action token; the separator decodes the first."""
+        return self.actions - 1
+
+    @property
     def block(self) -> int:
-        """Tokens in a block: executed action, then observation. As many as a timestep has."""
-        return self.actions + self.observation
+        """Tokens in a block: executed action, observation, blanks."""
+        return self.actions + self.observation + self.blanks
 
     @property
     def block_ids(self) -> int:
@@ -87,8 +94,9 @@ class SequenceSpec:
         return self.text + demonstration * self.block
 
     def cache(self, demonstration: int = 0) -> int:
-        """Cache slots: the prompt, a ring of `window` blocks, and scratch for the action being decoded."""
-        return self.prompt(demonstration) + self.window * self.block + self.actions - 1
+        """Cache slots: the prompt, a ring of `window` blocks, and up to 7 more, because kernels like aligned rows."""
+        slots = self.prompt(demonstration) + self.window * self.block
+        return slots + -slots % ALIGNED_SLOTS
 
     def ring_slot(self, timestep: int, demonstration: int = 0) -> int:
         """First cache slot of the block of `timestep`: the oldest block leaves, the prompt stays."""

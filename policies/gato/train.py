@@ -1,8 +1,8 @@
 """Behaviour cloning on a `Replay`: the loss, the optimiser, the moving average, checkpoints.
 
-Loss: cross-entropy on the action tokens alone, against the demonstrator's bins softened by a Gaussian of 4 bins; the
-decoder is fed labels with noise, so that a bin more or less in an earlier joint does not move a later one. Where the
-simulator's truth is known, auxiliary heads (training only) say where the named things are and which patch shows them.
+Loss: cross-entropy on the action tokens alone, against the demonstrator's bins softened by a Gaussian of 4 bins. Where
+the simulator's truth is known, auxiliary heads (training only) say where the named things are and which patch shows
+them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from policies.gato.config import THING, ModelConfig
 from policies.gato.data import Batch
 from policies.gato.model import Gato
 from policies.gato.sequence import SequenceSpec
-from policies.gato.tokens import BINS, CONTINUOUS_START
+from policies.gato.tokens import BINS
 from policies.policy import PolicyError
 
 
@@ -63,13 +63,9 @@ class Objective(nn.Module):
         text = model.embed_text(batch.text)
         positions = model.sample_positions(len(batch.ids)) if self.config.sampled_positions else None
         blocks = model.embed_blocks(batch.images, batch.ids, positions).view(b, length * spec.block, -1)
-        decoded = model.embed_actions((batch.inputs + CONTINUOUS_START).flatten(0, 1)).view(
-            b, length * (spec.actions - 1), -1
-        )
-        hidden = model(torch.cat([text, blocks, decoded], dim=1), batch.positions, batch.mask)
-        inside = hidden[:, spec.text : spec.text + length * spec.block].view(b, length, spec.block, -1)
-        after = hidden[:, spec.text + length * spec.block :].view(b, length, spec.actions - 1, -1)
-        logits = model.action_logits(torch.cat([inside[:, :, -1:], after], dim=2)).float()
+        hidden = model(torch.cat([text, blocks], dim=1), batch.positions, batch.mask)
+        inside = hidden[:, spec.text :].view(b, length, spec.block, -1)
+        logits = model.action_logits(inside[:, :, -spec.actions :]).float()
         weight = batch.loss_mask.float()
         weight = weight / weight.sum().clamp_min(1)
         distance = (self.bins - batch.labels[..., None]) / self.config.softness
@@ -82,7 +78,7 @@ class Objective(nn.Module):
         truth = torch.nan_to_num(batch.truth)
         places = (spec.actions + batch.names)[:, None, :, None].expand(-1, length, -1, inside.shape[-1])
         at_words = self.named(inside.gather(2, places)).float()
-        at_separator = self.where(inside[:, :, -1]).float().view_as(truth)
+        at_separator = self.where(inside[:, :, -spec.actions]).float().view_as(truth)
         place = sum(
             F.smooth_l1_loss(guess, truth * 5, beta=0.1, reduction="none").mean((-1, -2))
             for guess in (at_words, at_separator)

@@ -83,7 +83,7 @@ def test_ten_thousand_ticks_later_nothing_is_different_or_larger(policy: OnnxPol
 
 def test_old_timesteps_leave_the_ring(policy: OnnxPolicy) -> None:
     """Each of the two layers looks one timestep back, so the third last has no part in a decision, the others have."""
-    episode = observations(6)
+    episode = observations(6, seed=3)
     last = tokens_of(policy, episode)[-1]
     for index, same in ((2, True), (3, False), (4, False), (5, False)):
         negative = {name: 255 - image for name, image in episode[index].images.items()}
@@ -186,8 +186,7 @@ def test_a_graph_that_is_not_what_the_card_says_is_refused(artifact: Artifact, t
     said = artifact.card.sequence
     for sequence, message in (
         (said.model_copy(update={"timestep_tokens": said.timestep_tokens + 1}), "its card says .*; export"),
-        (said.model_copy(update={"timestep_tokens": 9}), "sequence: .* at least 1"),
-        (said.model_copy(update={"scratch": 7}), "scratch is 7, 3 actions need 2"),
+        (said.model_copy(update={"timestep_tokens": 11}), "sequence: .* at least 1"),
     ):
         with pytest.raises(PolicyError, match=message):
             OnnxPolicy(_changed(artifact, tmp_path, sequence))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ import onnxruntime
 import pytest
 import torch
 
+from policies.gato import graph_ops
 from policies.gato.config import SIZES
-from policies.gato.graph import build_graph, cache_inputs, cache_outputs, image_input
+from policies.gato.graph import build_graph, cache_inputs, cache_output, image_input
 from policies.gato.model import Gato
 from policies.gato.sequence import PERIOD, SequenceSpec
 from policies.gato.text import Text
@@ -80,8 +82,8 @@ def in_torch(model: Gato, feeds: dict[str, Any]) -> tuple[list[int], np.ndarray]
     return tokens[0].tolist(), cache[:, :, 0].permute(0, 1, 3, 2, 4).flatten(3).numpy()
 
 
-def cache_of(outputs: dict[str, np.ndarray], step: int) -> np.ndarray:
-    return np.stack([outputs[f"{name}_after_{step}"][0] for name in cache_inputs(LAYERS)]).reshape(LAYERS, 2, SLOTS, -1)
+def cache_of(outputs: dict[str, np.ndarray]) -> np.ndarray:
+    return np.stack([outputs[cache_output(name)][0] for name in cache_inputs(LAYERS)]).reshape(LAYERS, 2, SLOTS, -1)
 
 
 def run(session: onnxruntime.InferenceSession, feeds: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -94,13 +96,13 @@ def test_a_step_equals_the_networks(model: Gato, session: onnxruntime.InferenceS
     outputs = run(session, feeds)
     tokens, cache = in_torch(model, feeds)
     assert outputs["action"].tolist() == tokens
-    np.testing.assert_allclose(cache_of(outputs, SPEC.actions - 1), cache, atol=2e-4)
+    np.testing.assert_allclose(cache_of(outputs), cache, atol=2e-4)
 
 
 def test_the_instruction_goes_into_the_first_slots(model: Gato, session: onnxruntime.InferenceSession) -> None:
     feeds = inputs() | {"prompt": np.array(True), "slot": np.array([0]), "position": np.array([0])}
     feeds["visible"] = np.arange(SLOTS) < 8
-    written = cache_of(run(session, feeds), 0)[:, :, : SPEC.text]
+    written = cache_of(run(session, feeds))[:, :, : SPEC.text]
     cache = model.new_cache(1)
     model.prefill_text(torch.from_numpy(feeds["text"])[None], cache, torch.from_numpy(feeds["visible"])[None])
     expected = cache[:, :, 0, :, : SPEC.text].permute(0, 1, 3, 2, 4).flatten(3).numpy()
@@ -117,16 +119,15 @@ def test_bound_memory_is_written_in_place_and_unbound_memory_is_left_alone(
     binding = session.io_binding()
     for name, array in feeds.items():
         binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
-    for name, after in cache_outputs(LAYERS, SPEC.actions).items():
-        for output in after:
-            binding.bind_ortvalue_output(output, onnxruntime.OrtValue.ortvalue_from_numpy(feeds[name]))
+    for name in cache_inputs(LAYERS):
+        binding.bind_ortvalue_output(cache_output(name), onnxruntime.OrtValue.ortvalue_from_numpy(feeds[name]))
     action = np.zeros(SPEC.actions, dtype=np.int64)
     binding.bind_ortvalue_output("action", onnxruntime.OrtValue.ortvalue_from_numpy(action))
     session.run_with_iobinding(binding)
     assert capfd.readouterr().err == ""
     assert action.tolist() == outputs["action"].tolist()
     for name in cache_inputs(LAYERS):
-        np.testing.assert_array_equal(feeds[name], outputs[f"{name}_after_{SPEC.actions - 1}"])
+        np.testing.assert_array_equal(feeds[name], outputs[cache_output(name)])
 
 
 def test_positions_wrap_within_a_block(model: Gato, session: onnxruntime.InferenceSession) -> None:
@@ -149,6 +150,33 @@ def test_there_is_no_control_flow_and_no_vendors_operator(graph: onnx.ModelProto
     assert {node.op_type for node in graph.graph.node}.isdisjoint({"If", "Loop", "Scan"})
     assert {node.domain for node in graph.graph.node} == {""}
     assert len({node.name for node in graph.graph.node}) == len(graph.graph.node)
+
+
+def test_fused_operators_and_weights_beside_the_graph_change_nothing(
+    model: Gato, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graph_ops, "IN_THE_GRAPH", 4096)
+    weights = {name: parameter.numpy() for name, parameter in model.named_parameters()}
+    beside = tmp_path / "policy.weights"
+    graph = build_graph(weights, model.config, model.spec, model.vocabulary, beside=beside, fused=True)
+    assert {node.domain for node in graph.graph.node} == {"", "com.microsoft"}
+    assert beside.stat().st_size > 2 * sum(
+        w.size for n, w in weights.items() if n.startswith("layers.") and w.size > 4096
+    )
+    onnx.save(graph, tmp_path / "policy.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "policy.onnx", providers=["CPUExecutionProvider"])
+    for seed in range(3):
+        feeds = inputs(seed=seed)
+        assert run(session, feeds)["action"].tolist() == in_torch(model, feeds)[0]
+
+
+def test_half_precision_computes_with_half_precision(model: Gato) -> None:
+    weights = {name: parameter.numpy() for name, parameter in model.named_parameters()}
+    graph = build_graph(weights, model.config, model.spec, model.vocabulary, real=np.float16)
+    kinds = {tensor.data_type for tensor in graph.graph.initializer}
+    assert onnx.TensorProto.FLOAT not in kinds and onnx.TensorProto.FLOAT16 in kinds
+    caches = {value.type.tensor_type.elem_type for value in graph.graph.input if value.name.startswith("keys")}
+    assert caches == {onnx.TensorProto.FLOAT16}
 
 
 def test_the_same_network_gives_the_same_bytes(model: Gato, graph: onnx.ModelProto) -> None:

@@ -57,15 +57,11 @@ def test_steps_with_a_cache_equal_the_training_pass(model: Gato) -> None:
     )
     begin = torch.tensor([SPEC.position(t) for t in range(5)])
     inside = (begin[:, None] + torch.arange(SPEC.block)).flatten()
-    after = (begin[:, None] + SPEC.block + torch.arange(SPEC.actions - 1)).flatten()
-    positions = torch.cat([torch.arange(SPEC.text), inside, after])[None] % PERIOD
+    positions = torch.cat([torch.arange(SPEC.text), inside])[None] % PERIOD
     images = [torch.cat([b[0][c] for b in blocks]) for c in range(2)]
     embedded = model.embed_blocks(images, torch.cat([b[1] for b in blocks])).reshape(1, -1, CONFIG.width)
-    inputs = model.embed_actions(decoded[0, :, :-1]).reshape(1, -1, CONFIG.width)
-    hidden = model(torch.cat([model.embed_text(text), embedded, inputs], dim=1), positions, mask)
-    inner = hidden[:, SPEC.text : SPEC.text + 5 * SPEC.block].reshape(5, SPEC.block, -1)
-    outer = hidden[:, SPEC.text + 5 * SPEC.block :].reshape(5, SPEC.actions - 1, -1)
-    logits = model.action_logits(torch.cat([inner[:, -1:], outer], dim=1))
+    hidden = model(torch.cat([model.embed_text(text), embedded], dim=1), positions, mask)
+    logits = model.action_logits(hidden[:, SPEC.text :].reshape(5, SPEC.block, -1)[:, -SPEC.actions :])
     assert torch.equal(logits.argmax(-1) + CONTINUOUS_START, decoded[0])
 
 
