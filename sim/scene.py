@@ -5,6 +5,7 @@ Knows no arm. Lengths in m.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,41 +19,67 @@ with quiet():
 
 FLAGS = pybullet.ER_NO_SEGMENTATION_MASK
 
-
 TILE = 0.6  # m, edge of one tile of the table
+TABLE_GREY = 0.55
+TABLE_SHOWN = (144, 144, 144)  # RGB, what that is in this light
+
+
+class Client(BulletClient):
+    """A physics client that looks each function of PyBullet up once, not at every call."""
+
+    def __getattr__(self, name: str) -> Any:
+        found = super().__getattr__(name)
+        if name not in ("disconnect", "isConnected"):  # which depend on whether there still is a connection
+            setattr(self, name, found)
+        return found
 
 
 def connect(physics_rate: int) -> Any:
     """A physics client of its own, with gravity."""
     with quiet():
-        p = BulletClient(pybullet.DIRECT)
+        p = Client(pybullet.DIRECT)
     p.setGravity(0, 0, -9.81)
     p.setTimeStep(1 / physics_rate)
     p.setPhysicsEngineParameter(numSolverIterations=30, deterministicOverlappingPairs=1)
     return p
 
 
-def add_table(p: Any, tiles: int = 2) -> None:
-    """A grey table at height 0 of `tiles` x `tiles` tiles, its middle a little ahead of the origin."""
+def add_table(p: Any, tiles: int = 2) -> list[int]:
+    """A grey table at height 0 of `tiles` x `tiles` tiles, its middle ahead of the origin; the bodies that are seen."""
     half, middle = tiles * TILE / 2, 0.1
     shape = p.createCollisionShape(p.GEOM_BOX, halfExtents=[half, half, 0.05])
     table = p.createMultiBody(0, shape, -1, [middle, 0, -0.05])
     p.changeDynamics(table, -1, lateralFriction=0.9)
     # TinyRenderer clips triangles that reach behind the camera badly; tiles cost 4 shapes and more and stay whole.
     places = [round((index + 0.5) * TILE - half, 9) for index in range(tiles)]
+    seen = []
     for x in places:
         for y in places:
             tile = p.createVisualShape(
-                p.GEOM_BOX, halfExtents=[TILE / 2, TILE / 2, 0.005], rgbaColor=[0.55, 0.55, 0.55, 1]
+                p.GEOM_BOX, halfExtents=[TILE / 2, TILE / 2, 0.005], rgbaColor=[*[TABLE_GREY] * 3, 1]
             )
-            p.createMultiBody(0, -1, tile, [round(middle + x, 9), y, -0.005])
+            seen.append(p.createMultiBody(0, -1, tile, [round(middle + x, 9), y, -0.005]))
     p.changeVisualShape(table, -1, rgbaColor=[0, 0, 0, 0])
+    return seen
+
+
+def hide_table(p: Any, seen: Sequence[int], hidden: bool) -> None:
+    """Leave the table out of pictures, or show it again; it stays where it is."""
+    for tile in seen:
+        p.changeVisualShape(tile, -1, rgbaColor=[*[TABLE_GREY] * 3, 0 if hidden else 1])
 
 
 def picture(p: Any, view: object, projection: object, size: tuple[int, int]) -> NDArray[np.uint8]:
     """What a camera with these matrices sees, (H, W, 3) RGB; `size` is (height, width)."""
+    return np.ascontiguousarray(draw(p, view, projection, size)[0][:, :, :3])
+
+
+def draw(
+    p: Any, view: object, projection: object, size: tuple[int, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Colours (H, W, 4) and depths (H, W), 0 at the near plane and 1 at the far one; `size` is (height, width)."""
     height, width = size
-    _, _, rgba, _, _ = p.getCameraImage(
+    _, _, colours, depths, _ = p.getCameraImage(
         width,
         height,
         view,
@@ -66,4 +93,8 @@ def picture(p: Any, view: object, projection: object, size: tuple[int, int]) -> 
         renderer=pybullet.ER_TINY_RENDERER,
         flags=FLAGS,
     )
-    return np.ascontiguousarray(np.asarray(rgba, dtype=np.uint8).reshape(height, width, 4)[:, :, :3])
+    # A PyBullet that was built without NumPy gives tuples.
+    return (
+        np.asarray(colours, dtype=np.uint8).reshape(height, width, 4),
+        np.asarray(depths, dtype=np.float32).reshape(height, width),
+    )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from drivers.arm import Array, frozen
 from drivers.config import URDF_FOLDER
 from sim import scene, so101
+from sim.table_top import Matrix, TableTop
 
 URDF = "so101_stacking.urdf"
 COLOURS = ("red", "green", "blue")
@@ -43,7 +44,7 @@ class World:
         self.image_size = image_size
         self.physics_rate = physics_rate
         self._p = p = scene.connect(physics_rate)
-        scene.add_table(p)
+        self._table = scene.add_table(p)
         self.arm: int = p.loadURDF(str(URDF_FOLDER / URDF), useFixedBase=True)
         self.blocks: dict[str, int] = {colour: self._make_block(colour) for colour in COLOURS}
         # No spinning or rolling friction: with it, Bullet pushes a gripped block out of the moving jaws.
@@ -57,10 +58,12 @@ class World:
         p.changeConstraint(gear, gearRatio=-1, maxForce=50, erp=0.5)
         self._targets = np.array(HOME)
         self._torque = np.ones(6)
+        self._told: dict[int, tuple[float, float]] = {}  # of each motor: goal and force
         self._substeps = 0
         self._fixed_view = p.computeViewMatrix([0.50, 0, 0.42], [0.145, 0, 0.02], [0, 0, 1])
         self._fixed_projection = p.computeProjectionMatrixFOV(46, image_size[1] / image_size[0], 0.05, 2.0)
         self._wrist_projection = p.computeProjectionMatrixFOV(75, image_size[1] / image_size[0], 0.01, 1.0)
+        self._table_top = TableTop(self._draw, self._hide_table, ((-0.5, -0.6), (0.7, 0.6)), scene.TABLE_SHOWN)
 
     def _make_block(self, colour: str) -> int:
         p = self._p
@@ -117,29 +120,26 @@ class World:
             self._apply_motors()
 
     def _apply_motors(self) -> None:
-        p, arm = self._p, self.arm
-        for joint in _ARM_JOINTS:
-            p.setJointMotorControl2(
-                arm,
+        *goals, gripper = self._targets.tolist()
+        *shares, gripping = self._torque.tolist()
+        for joint, goal, share in zip(_ARM_JOINTS, goals, shares, strict=True):
+            self._tell(joint, goal, max(so101.SERVO_TORQUE * share, 0.02), so101.SERVO_SPEED)
+        for jaw in (_LEFT_JAW, _RIGHT_JAW):
+            self._tell(jaw, gripper * so101.OPENING_PER_RADIAN / 2, GRIP_FORCE * gripping, JAW_SPEED)
+
+    def _tell(self, joint: int, goal: float, force: float, speed: float) -> None:
+        """Set a motor, which keeps what it was told last."""
+        if self._told.get(joint) != (goal, force):
+            self._told[joint] = goal, force
+            self._p.setJointMotorControl2(
+                self.arm,
                 joint,
-                p.POSITION_CONTROL,
-                targetPosition=self._targets[joint],
+                self._p.POSITION_CONTROL,
+                targetPosition=goal,
                 positionGain=POSITION_GAIN,
                 velocityGain=1.0,
-                force=max(so101.SERVO_TORQUE * self._torque[joint], 0.02),
-                maxVelocity=so101.SERVO_SPEED,
-            )
-        jaw = self._targets[5] * so101.OPENING_PER_RADIAN / 2
-        for joint in (_LEFT_JAW, _RIGHT_JAW):
-            p.setJointMotorControl2(
-                arm,
-                joint,
-                p.POSITION_CONTROL,
-                targetPosition=jaw,
-                positionGain=POSITION_GAIN,
-                velocityGain=1.0,
-                force=GRIP_FORCE * self._torque[5],
-                maxVelocity=JAW_SPEED,
+                force=force,
+                maxVelocity=speed,
             )
 
     def step(self, substeps: int = 1) -> None:
@@ -156,15 +156,13 @@ class World:
     def joint_states(self) -> tuple[Array, Array, Array]:
         """Measured angles (rad), speeds (rad/s), and motor torques as shares of the stall torque in [-1, 1]."""
         states = self._p.getJointStates(self.arm, (0, 1, 2, 3, 4, _LEFT_JAW, _RIGHT_JAW))
-        positions = np.array([state[0] for state in states])
-        velocities = np.array([state[1] for state in states])
-        torques = np.array([state[3] for state in states])
+        positions, velocities, _, torques = (np.array(column) for column in zip(*states, strict=True))
         opening = so101.OPENING_PER_RADIAN
         positions[5] = (positions[5] + positions[6]) / opening
         velocities[5] = (velocities[5] + velocities[6]) / opening
         loads = torques[:6] / so101.SERVO_TORQUE
         loads[5] = (torques[5] + torques[6]) * opening / 2 / so101.SERVO_TORQUE  # each jaw moves half of the opening
-        return positions[:6], velocities[:6], np.clip(loads, -1, 1)
+        return positions[:6], velocities[:6], np.minimum(np.maximum(loads, -1), 1)
 
     def joint_positions(self) -> Array:
         """Measured joint angles, rad."""
@@ -198,17 +196,23 @@ class World:
     def render(self, camera: str) -> NDArray[np.uint8]:
         """The image of "fixed" or "wrist", (H, W, 3) RGB. Raises `KeyError` for another name."""
         view, projection = {"fixed": self._fixed_camera, "wrist": self._wrist_camera}[camera]()
-        return scene.picture(self._p, view, projection, self.image_size)
+        return self._table_top.picture(view, projection)
+
+    def _draw(self, view: Matrix, projection: Matrix) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        return scene.draw(self._p, view, projection, self.image_size)
+
+    def _hide_table(self, hidden: bool) -> None:
+        scene.hide_table(self._p, self._table, hidden)
 
     def camera_matrices(self, camera: str) -> tuple[Array, Array]:
         """OpenGL view and projection matrices (4, 4) of a camera as it stands now."""
         view, projection = {"fixed": self._fixed_camera, "wrist": self._wrist_camera}[camera]()
         return np.array(view).reshape(4, 4).T, np.array(projection).reshape(4, 4).T
 
-    def _fixed_camera(self) -> tuple[object, object]:
+    def _fixed_camera(self) -> tuple[Matrix, Matrix]:
         return self._fixed_view, self._fixed_projection
 
-    def _wrist_camera(self) -> tuple[object, object]:
+    def _wrist_camera(self) -> tuple[Matrix, Matrix]:
         state = self._p.getLinkState(self.arm, _HAND_LINK, computeForwardKinematics=1)
         origin = np.array(state[4])
         axes = np.array(self._p.getMatrixFromQuaternion(state[5])).reshape(3, 3)
