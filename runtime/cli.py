@@ -12,11 +12,13 @@ from typing import Annotated
 
 import typer
 
+from runtime.commands.bench import bench
 from runtime.commands.collect import collect
 from runtime.commands.doctor import doctor
 from runtime.commands.emulate import emulate
 from runtime.commands.evaluate import evaluate
 from runtime.commands.export import export
+from runtime.commands.faults import faults
 from runtime.commands.log import log
 from runtime.commands.run import run
 from runtime.commands.setup_servo import setup_servo
@@ -35,6 +37,7 @@ USER_ERRORS = (
     ("sim.faults", "EmulatorError"),
     ("runtime.supervisor", "RefusedError"),
     ("runtime.stage", "StageFault"),
+    ("runtime.bench.figures", "BenchError"),
     ("runtime.recording", "RecordingError"),
 )
 EXTRAS = {"torch": "train", "onnx": "train", "onnxscript": "train", "pyarrow": "dataset"}  # module -> extra
@@ -54,8 +57,10 @@ VERBS: dict[str, Callable[..., int]] = {  # in the order of `gato-arm --help`
     "collect": collect,
     "train": train,
     "export": export,
+    "bench": bench,
     "log": log,
     "emulate": emulate,
+    "faults": faults,
     "doctor": doctor,
     "setup-servo": setup_servo,
 }

@@ -19,6 +19,7 @@ FLOORS = ("drivers", "policies", "sim", "calibration", "runtime")  # from the gr
 # function or for types.
 TORCH = {f"policies.gato.{name}" for name in ("model", "data", "train", "dagger", "imitate", "export")}
 TRAINING_VERBS = {"runtime.commands.train", "runtime.learn", "runtime.imitate", "runtime.export"}
+TRAINING_VERBS |= {f"runtime.bench.{part}" for part in ("sizes", "step", "torch_steps", "training", "weights")}
 
 
 @dataclass(frozen=True)

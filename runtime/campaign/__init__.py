@@ -1,0 +1,1 @@
+"""The fault campaign: breaks things on purpose while the emulated arm moves, and judges by the servos' own trace."""
