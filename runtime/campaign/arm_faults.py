@@ -87,6 +87,16 @@ SERVOS = (
         hinders=True,
     ),
     Fault(
+        "freed_joint",
+        "one joint is blocked for two seconds, then free",
+        OnArm("stuck", one="joint"),
+        on(GOES_ON, HOLDS),
+        "stall: |tracking: |overload",
+        watch=2.6,
+        lasts=2.0,
+        hinders=True,
+    ),
+    Fault(
         "overload",
         "one servo trips by load",
         OnArm("overload", one="servo"),

@@ -106,6 +106,7 @@ class Fault:
     touches: bool = False  # the arm may hit what lies about, which moves joints as no servo does
     drops: bool = False  # torque goes off at once, in motion too: the arm falls
     hinders: bool = False  # an arm that should be lowered or released may have to be held instead
+    mute: bool = False  # nobody is left to tell the operator anything
     fatal: bool = False  # the run is over with it: a new one is needed
     also: tuple[OnArm, ...] = ()  # done together with `action`
     by: Literal["fault", "last line", "note", "refusal"] = "fault"  # how the operator is told

@@ -71,7 +71,7 @@ def judge(observed: Observed) -> Verdict:
     found = [
         *_of_motion(observed, since),
         *_of_end(observed, watched, wanted, ends, since),
-        *_of_time(wanted, goals_stop, told_s),
+        *_of_time(observed, wanted, goals_stop, told_s),
         *_of_words(observed, wanted, told, ends),
         *_of_reset(observed, since),
         *_of_recording(observed, since),
@@ -150,9 +150,15 @@ def _of_end(observed: Observed, watched: list[JointTrace], wanted: Expected, end
     return found
 
 
-def _of_time(wanted: Expected, goals_stop: float | None, told_s: float | None) -> list[Violation]:
+def _of_time(observed: Observed, wanted: Expected, goals_stop: float | None, told_s: float | None) -> list[Violation]:
     found = []
-    if wanted.stops is not None and (goals_stop is None or goals_stop > wanted.stops):
+    since = observed.since()
+    bounded = [
+        (moment - since) / SECOND
+        for strike, moment in zip(observed.plan.strikes, observed.moments, strict=True)
+        if moment is not None and strike.fault.stops is not None
+    ]
+    if wanted.stops is not None and bounded and (goals_stop is None or goals_stop > max(bounded) + wanted.stops):
         text = "the goals never stopped" if goals_stop is None else f"the goals stopped, {wanted.stops:g} s are allowed"
         found.append(Violation("stopped in time", "", goals_stop or 0.0, text))
     if wanted.named is not None and (told_s is None or told_s > wanted.named):

@@ -60,7 +60,7 @@ class Expected:
 
     ends: frozenset[Ends]
     told: tuple[str, ...]  # one of these regular expressions is told; empty: nothing need be
-    stops: float | None  # s after the last fault
+    stops: float | None  # s after the last fault that has a bound
     named: float | None  # s after the first fault
 
 
@@ -82,6 +82,8 @@ def expected(plan: Plan) -> Expected:
     bounds = [fault.stops for fault in harmful]
     stops = max((bound for bound in bounds if bound is not None), default=None) if None not in bounds else None
     told = tuple(_told(strike) for strike in plan.strikes if strike.fault.told)
+    if any(fault.mute for fault in faults):
+        told = ()
     named = faults[0].named if len(faults) == 1 else None
     return Expected(ends, told, stops, named)
 

@@ -95,6 +95,7 @@ POLICY = (
         "the policy process gets SIGKILL",
         Signal(Process.POLICY, "KILL"),
         on(HOLDS),
+        mute=True,
         stops=POLICY_STOP,
         fatal=True,
     ),

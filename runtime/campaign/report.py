@@ -102,10 +102,10 @@ def markdown(results: Mapping[str, Sequence[Verdict]], command: str) -> str:
         "",
         f"Made by `{command}`; do not edit. {summary(results)}.",
         "",
-        "Each trial is a run in real time on an emulated arm in motion; the fault comes at a random moment. What became",
-        "of the arm is read from the emulated servos' own trace. *Told*: servo ticks of 10 ms until the fault was latched,",
-        "p50 and max. *Goals at rest*, *joints at rest*: ms after the fault, p50 / p99 / max. [safety.md](safety.md) says",
-        "what is promised.",
+        "Each trial is a run in real time on an emulated arm in motion; the fault comes at a random moment. What",
+        "became of the arm is read from the emulated servos' own trace. *Told*: servo ticks of 10 ms until the fault",
+        "was latched, p50 and max. *Goals at rest*, *joints at rest*: ms after the fault, p50 / p99 / max.",
+        "[safety.md](safety.md) says what is promised.",
         "",
     ]
     for family, faults in FAMILIES.items():

@@ -61,7 +61,8 @@ class Session:
         for plan in plans:
             observed = self._played(plan)
             self._pending.append(observed)
-            if plan.fatal or observed.event is None or len(self._pending) >= RUN_TRIALS:
+            worn = len(self._pending) >= RUN_TRIALS or self._on_bench >= BENCH_TRIALS
+            if plan.fatal or observed.event is None or worn:
                 self._finish(on_verdict)
                 continue
             assert self._bench is not None and self._run is not None
@@ -151,7 +152,7 @@ def _recorded(run: Run) -> Recorded:
 
 
 def box_of(robot: RobotConfig) -> tuple[Array, Array]:
-    """Where the mover may wander: around the home pose, clear of itself, of the walls, and of what lies on the table.
+    """Where the mover may wander: around the home pose, clear of itself, of the walls, and of what is on the table.
 
     Raises `ConfigError` for a robot without a home pose, or with one that is too low.
     """
@@ -159,10 +160,11 @@ def box_of(robot: RobotConfig) -> tuple[Array, Array]:
     if home is None:
         raise ConfigError(f"{robot.name}: arm.home: missing; the campaign moves about it")
     safety = robot.safety
-    if safety.table_height is not None:
+    if robot.emulated and safety.table_height is not None:  # blocks lie on it
         safety = safety.model_copy(update={"table_height": safety.table_height + ABOVE_TABLE})
-    arm = robot.arm.model_copy(update={"rest": None})  # which lies on the table
-    guard = Guard.of(robot.model_copy(update={"safety": safety, "arm": arm}))
+        arm = robot.arm.model_copy(update={"rest": None})  # which is lower
+        robot = robot.model_copy(update={"safety": safety, "arm": arm})
+    guard = Guard.of(robot)
 
     def free(pose: Array) -> bool:
         return guard is None or guard.check(pose) is None

@@ -43,6 +43,9 @@ def faults(
     policy: Annotated[
         str | None, typer.Option(help="Move by this artifact instead of a script.", metavar="NAME|FOLDER")
     ] = None,
+    at_once: Annotated[
+        bool, typer.Option("--at-once", help="All robots side by side; each needs a core of its own.")
+    ] = False,
     json: Json = None,
     report: Annotated[Path | None, typer.Option(help="Write the page to this Markdown file.", dir_okay=False)] = None,
 ) -> int:
@@ -55,7 +58,7 @@ def faults(
     if minutes is not None:
         content, page, good = _soak(console, robots, minutes, policy)
     else:
-        content, page, good = _campaign(console, robots, runs, seed, pairs, only or [], kill or [], policy)
+        content, page, good = _campaign(console, robots, runs, seed, pairs, only or [], kill or [], policy, at_once)
     if json is not None:
         write_json(json, content)
     if report is not None:
@@ -74,9 +77,11 @@ def _campaign(
     only: list[str],
     kill: list[str],
     policy: str | None,
+    at_once: bool,
 ) -> tuple[dict[str, Any], str, bool]:
     """The figures, the page, and whether nothing was violated."""
     import tempfile
+    from concurrent.futures import ThreadPoolExecutor
 
     from runtime.campaign import kills, report
     from runtime.campaign.plan import chosen, deal
@@ -91,16 +96,20 @@ def _campaign(
     }
     results: dict[str, list[Verdict]] = {config.name: [] for config in robots}
     with tempfile.TemporaryDirectory(prefix="gato-arm-faults-") as folder, _bar(console) as bar:
-        for config in robots:
+
+        def play(config: RobotConfig) -> None:
             task = bar.add_task(config.name, total=len(plans[config.name]))
 
-            def tell(verdict: Verdict, name: str = config.name, task: Any = task) -> None:
-                results[name].append(verdict)
+            def tell(verdict: Verdict) -> None:
+                results[config.name].append(verdict)
                 bar.update(task, advance=1)
-                _tell(console, f"{name} {len(results[name])}/{len(plans[name])}", verdict)
+                _tell(console, f"{config.name} {len(results[config.name])}/{len(plans[config.name])}", verdict)
 
             with Session(config, Path(folder) / config.name, policy=policy) as session:
                 session.play(plans[config.name], tell)
+
+        with ThreadPoolExecutor(len(robots) if at_once else 1) as threads:
+            list(threads.map(play, robots))
     say(console, report.summary(results))
     command = command_line()
     page = kills.markdown(results, command) if kill else report.markdown(results, command)
