@@ -113,6 +113,9 @@ class ServoArm:
     def energised(self) -> tuple[str, ...]:
         """The joints of which some servo's torque is on, read from the servos. Raises `ArmError`."""
         on = {id for id, raw in self._connected().get(self._protocol.torque, self._joints.servos).items() if raw != OFF}
+        if not on:  # nothing is held that could be lost
+            self._held = False
+            self._health.released()
         return self._named(self._joints_of(on))
 
     def read(self) -> JointState:

@@ -106,7 +106,8 @@ class LockstepServo:
         return self._loop.state()
 
     def hold(self) -> None:
-        self._loop.hold()
+        if not self._loop.supervisor.lowering:  # which ends at rest as well, and without torque
+            self._loop.hold()
         while self._loop.supervisor.state is State.STOPPING:
             self._tick()
 

@@ -16,6 +16,8 @@ from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any
 
+import numpy as np
+
 from drivers.arm import Arm, ArmError, ReleaseReport
 from drivers.config import ConfigError
 from runtime.clock import MILLISECOND, SECOND, MonotonicClock, Pacer
@@ -27,6 +29,8 @@ from runtime.stop_button import StopButton
 from runtime.supervisor import RefusedError, State, Stop
 
 PROMISE_NS = 250 * MILLISECOND  # 25 ticks: a servo process that is silent for longer hangs
+STILL = 0.05  # rad/s, of a joint that counts as at rest: two steps of an XL330's own resolution
+SETTLING_NS = SECOND // 2  # at most, from the command's rest to that of the joints
 LONG_PROMISE_NS = 5 * SECOND  # while torque is switched: some ten bus transactions, each with its retries
 
 STOPPED = {
@@ -124,6 +128,7 @@ class _Child:
         self._last_target = self._last_stop = 0
         self._ending: tuple[int, bool] | None = None  # the request to answer, and whether to release
         self._exit_at: int | None = None  # ns, once the policy process is gone
+        self._at_rest_since: int | None = None  # ns, of the command; the joints come after it
         self._terminated = False
 
     def run(self) -> None:
@@ -162,14 +167,26 @@ class _Child:
         if self._terminated and self._ending is None:
             loop.hold()
         at_rest = loop.supervisor.state not in (State.RUNNING, State.STOPPING)
+        if not at_rest:
+            self._at_rest_since = None
         if self._ending is not None and at_rest:
             number, release = self._ending
+            if release and not self._settled():
+                return False
             report = (self._loop.report or self._release()) if release else None
             self._block.write_state(loop.state())
             self._answer(Reply(number, "ok", report))
             return True
         left_alone = self._exit_at is not None and loop.clock.now() >= self._exit_at
         return at_rest and (self._terminated or left_alone)
+
+    def _settled(self) -> bool:
+        """The joints have come to rest behind the command, or have had the time for it."""
+        now, joints = self._loop.clock.now(), self._loop.state().joints
+        if self._at_rest_since is None:
+            self._at_rest_since = now
+        still = joints.stamp > self._at_rest_since and bool((np.abs(joints.velocities) < STILL).all())
+        return still or now - self._at_rest_since > SETTLING_NS
 
     def _release(self) -> ReleaseReport:
         self._promise(LONG_PROMISE_NS)
@@ -210,7 +227,8 @@ class _Child:
                 self._skip_targets()
                 loop.start()
             elif name == "hold":
-                loop.hold()
+                if not loop.supervisor.lowering:  # an operator's stop, which goes further
+                    loop.hold()
             elif name == "fault":
                 loop.fault(str(argument))
             elif name == "reset":
@@ -221,7 +239,7 @@ class _Child:
             elif name == "stop":
                 if argument and self._settings.servo.safety.stop == "lower":
                     loop.lower()
-                else:
+                elif not (argument and loop.supervisor.lowering):
                     loop.hold()
                 self._ending = (number, bool(argument))
                 return

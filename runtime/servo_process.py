@@ -219,9 +219,9 @@ class ServoProcess:
         if self._process is None:
             return None
         report: ReleaseReport | None = None
-        lowers = release and self._settings.safety.stop == "lower"
         try:
-            timeout_s = (LOWERING_TIMEOUT_S if lowers else REST_TIMEOUT_S) + REPLY_TIMEOUT_S
+            # An arm that is being lowered, by an operator's stop perhaps, ends that first.
+            timeout_s = (LOWERING_TIMEOUT_S if release else REST_TIMEOUT_S) + REPLY_TIMEOUT_S
             report = self._request("stop", release, timeout_s)
         except ArmError:
             if release:

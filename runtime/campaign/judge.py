@@ -193,12 +193,13 @@ def _of_reset(observed: Observed, since: int) -> list[Violation]:
     """A reset works once the cause is gone, and moves nothing."""
     if observed.reset_at is None:
         return []
+    sound = without(observed.after_reset, observed.plan.limp())  # a joint without torque may still be falling
     found = [
         Violation("reset", violation.joint, violation.at, f"after a reset {violation.text}")
-        for violation in invariants.goals_stay(observed.after_reset, observed.reset_at, since)
+        for violation in invariants.goals_stay(sound, observed.reset_at, since)
     ]
     if not any(strike.fault.touches for strike in observed.plan.strikes):
-        found += invariants.stays(observed.after_reset, observed.reset_at, since)
+        found += invariants.stays(sound, observed.reset_at, since)
     if observed.reset_refused is not None:
         found.append(Violation("reset", "", (observed.reset_at - since) / SECOND, observed.reset_refused))
     return found

@@ -43,7 +43,7 @@ POLICY = (
         "the policy uses up all memory (RLIMIT_AS)",
         InPolicy("memory"),
         on(RELEASED, HOLDS),
-        "MemoryError",
+        f"MemoryError|{SILENT_POLICY}",
         stops=POLICY_STOP,
         fatal=True,
         by="last line",

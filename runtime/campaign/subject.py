@@ -11,6 +11,7 @@ import functools
 import json
 import os
 import queue
+import signal
 import sys
 import threading
 import time
@@ -217,6 +218,7 @@ def main() -> int:
     settings = SubjectSettings(**{**raw, "low": tuple(raw["low"]), "high": tuple(raw["high"])})
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no event
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a campaign in the background has it ignored
     try:
         run(settings, sys.stdin, Events(out))
     except (ArmError, CameraError, PolicyError, RefusedError) as error:
