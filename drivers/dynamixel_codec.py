@@ -142,7 +142,7 @@ def read(id: int, register: Register) -> bytes:
 
 def write(id: int, register: Register, value: bytes) -> bytes:
     """Sets one register of one servo, which answers according to its status level."""
-    _check_size(register, value)
+    register.check(value)
     return packet(id, Instruction.WRITE, struct.pack("<H", register.address) + value)
 
 
@@ -166,15 +166,10 @@ def sync_write(register: Register, values: Mapping[int, bytes]) -> bytes:
     """Sets one register of several servos; none answers. Raises `ValueError` for a value of the wrong size."""
     params = bytearray(struct.pack("<HH", register.address, register.size))
     for id, value in values.items():
-        _check_size(register, value)
+        register.check(value)
         params.append(id)
         params += value
     return packet(BROADCAST, Instruction.SYNC_WRITE, bytes(params))
-
-
-def _check_size(register: Register, value: bytes) -> None:
-    if len(value) != register.size:
-        raise ValueError(f"register {register.address} has {register.size} bytes, not {len(value)}")
 
 
 def encode(register: Register, value: int) -> bytes:

@@ -11,10 +11,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
-from typing import Final, Literal
+from typing import Final
 
 from drivers.bus import Reply
-from drivers.servo_protocol import Health, Present, Register
+from drivers.servo_protocol import ByteOrder, Health, Present, Register
 
 HEADER: Final = b"\xff\xff"
 BROADCAST: Final = 0xFE
@@ -86,7 +86,7 @@ def decode_sign_magnitude(raw: int, sign_bit: int) -> int:
     return -magnitude if raw >> sign_bit else magnitude
 
 
-def encode(register: Register, value: int, byteorder: Literal["little", "big"] = "little") -> bytes:
+def encode(register: Register, value: int, byteorder: ByteOrder = "little") -> bytes:
     """A number as it stands in a register; raises `ValueError` for one that the register cannot hold."""
     raw = encode_sign_magnitude(value, register.sign) if register.sign else value
     if not 0 <= raw < 1 << 8 * register.size:
@@ -94,7 +94,7 @@ def encode(register: Register, value: int, byteorder: Literal["little", "big"] =
     return raw.to_bytes(register.size, byteorder)
 
 
-def decode(register: Register, raw: bytes, byteorder: Literal["little", "big"] = "little") -> int:
+def decode(register: Register, raw: bytes, byteorder: ByteOrder = "little") -> int:
     """The number in a register; bits above a sign are undocumented and do not count."""
     value = int.from_bytes(raw, byteorder)
     return decode_sign_magnitude(value & ((2 << register.sign) - 1), register.sign) if register.sign else value
@@ -105,7 +105,7 @@ def encode_goal(counts: int) -> bytes:
     return encode(GOAL_POSITION, counts)
 
 
-def decode_present(block: bytes, byteorder: Literal["little", "big"] = "little") -> Present:
+def decode_present(block: bytes, byteorder: ByteOrder = "little") -> Present:
     """The numbers in a `PRESENT` block; raises `ValueError` if it has not 15 bytes."""
     if len(block) != PRESENT.size:
         raise ValueError(f"the present block has {PRESENT.size} bytes, not {len(block)}")
@@ -163,7 +163,7 @@ def read(id: int, register: Register) -> bytes:
 
 def write(id: int, register: Register, value: bytes) -> bytes:
     """Sets one register of one servo, which answers according to its status level."""
-    _check_size(register, value)
+    register.check(value)
     return packet(id, Instruction.WRITE, bytes((register.address,)) + value)
 
 
@@ -176,15 +176,10 @@ def sync_write(register: Register, values: Mapping[int, bytes]) -> bytes:
     """Sets one register of several servos; none answers. Raises `ValueError` for a value of the wrong size."""
     params = bytearray((register.address, register.size))
     for id, value in values.items():
-        _check_size(register, value)
+        register.check(value)
         params.append(id)
         params += value
     return packet(BROADCAST, Instruction.SYNC_WRITE, bytes(params))
-
-
-def _check_size(register: Register, value: bytes) -> None:
-    if len(value) != register.size:
-        raise ValueError(f"register {register.address} has {register.size} bytes, not {len(value)}")
 
 
 class FeetechFraming:

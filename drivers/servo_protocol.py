@@ -12,6 +12,8 @@ from typing import Literal
 
 from drivers.bus import Framing
 
+ByteOrder = Literal["little", "big"]
+
 
 @dataclass(frozen=True, slots=True)
 class Register:
@@ -21,6 +23,11 @@ class Register:
     size: int  # bytes
     sign: int = 0  # bit that holds the sign of a number; 0: the number has none
     eeprom: bool = False  # survives power-off; written with torque off only
+
+    def check(self, value: bytes) -> None:
+        """Raise `ValueError` for a value of another size."""
+        if len(value) != self.size:
+            raise ValueError(f"register {self.address} has {self.size} bytes, not {len(value)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +68,7 @@ class ServoModel:
     name: str  # as in `JointConfig.servo`
     number: int  # as its model number register holds it
     counts_per_turn: float
-    byteorder: Literal["little", "big"]
+    byteorder: ByteOrder
     decode_present: Callable[[bytes], Present]
     encode: Callable[[Register, int], bytes]  # raises ValueError for what the register cannot hold
     decode: Callable[[Register, bytes], int]

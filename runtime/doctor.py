@@ -97,8 +97,7 @@ def _devices(config: RobotConfig, port: str | None, diagnosis: Diagnosis) -> Ite
 
     size = next((camera.size for camera in config.cameras.values()), (64, 64))
     with EmulatorProcess(config, image_size=size) as emulator:
-        sources = {name: emulator.camera_url(name) for name in config.cameras}
-        yield config.with_devices(str(emulator.port), sources)
+        yield emulator.on_devices(config)
 
 
 def _port(config: ArmConfig) -> str | None:

@@ -255,8 +255,7 @@ def real_time_stage(
         if config.emulated:
             process = EmulatorProcess(config, seed=seed, image_size=_image_size(config), trace=trace)
             emulator = stack.enter_context(process)
-            sources = {name: emulator.camera_url(name) for name in config.cameras}
-            config = config.with_devices(str(emulator.port), sources)
+            config = emulator.on_devices(config)
             scene = EmulatedScene(emulator)
         else:
             scene = PersonScene(ask, clock)

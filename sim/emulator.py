@@ -222,6 +222,10 @@ class EmulatorProcess(EmulatorClient):
         """Where `camera` is streamed."""
         return str(self._ready["cameras"][camera])
 
+    def on_devices(self, config: RobotConfig) -> RobotConfig:
+        """`config` on this emulator's port and streams."""
+        return config.with_devices(str(self.port), {name: self.camera_url(name) for name in config.cameras})
+
     def close(self) -> None:
         """End the emulator; may be called more than once."""
         super().close()

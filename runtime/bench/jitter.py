@@ -125,8 +125,7 @@ def _rig(config: RobotConfig, policy: OnnxPolicy, times: TickTimes, seed: int) -
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         emulator = stack.enter_context(EmulatorProcess(seed=seed))
-        sources = {name: emulator.camera_url(name) for name in config.cameras}
-        config = config.with_devices(str(emulator.port), sources)
+        config = emulator.on_devices(config)
         scene = EmulatedScene(emulator)
         stack.callback(scene.close)
         spec = config.arm.spec()

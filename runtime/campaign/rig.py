@@ -53,9 +53,8 @@ class Bench:
         sizes = {camera.size for camera in robot.cameras.values()} or {(64, 64)}
         goals, motion = folder / "goals.csv", folder / "motion.csv"
         self.emulator = EmulatorProcess(robot, trace=goals, motion=motion, seed=seed, image_size=min(sizes))
-        sources = {name: self.emulator.camera_url(name) for name in robot.cameras}
         # Not emulated any more: the program must find a robot like any other.
-        self.config = robot.model_copy(update={"emulated": False}).with_devices(str(self.emulator.port), sources)
+        self.config = self.emulator.on_devices(robot.model_copy(update={"emulated": False}))
         self._files = TraceFile(goals), TraceFile(motion)
 
     def __enter__(self) -> Self:

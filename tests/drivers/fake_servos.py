@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from drivers.bus import POLL, BusError
+from drivers.servo_protocol import ByteOrder
 
 PORT = "/dev/fake0"
 USB_SERIAL = "A7X"
@@ -28,11 +29,11 @@ class FakeServo:
     error: int = 0  # of its status packets
     boot: bytes = b""
 
-    def number(self, address: int, size: int, order: str = "little", signed: bool = False) -> int:
-        return int.from_bytes(self.memory[address : address + size], order, signed=signed)  # type: ignore[arg-type]
+    def number(self, address: int, size: int, order: ByteOrder = "little", signed: bool = False) -> int:
+        return int.from_bytes(self.memory[address : address + size], order, signed=signed)
 
-    def put(self, address: int, value: int, size: int, order: str = "little") -> None:
-        self.memory[address : address + size] = value.to_bytes(size, order, signed=value < 0)  # type: ignore[arg-type]
+    def put(self, address: int, value: int, size: int, order: ByteOrder = "little") -> None:
+        self.memory[address : address + size] = value.to_bytes(size, order, signed=value < 0)
 
     def restart(self) -> None:
         """Power lost and back: RAM as after switching on."""

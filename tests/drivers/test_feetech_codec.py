@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from drivers import feetech_codec as codec
 from drivers.bus import Reply
-from drivers.servo_protocol import Register
+from drivers.servo_protocol import ByteOrder, Register
 
 IDS = st.integers(0, 252)
 
@@ -74,10 +74,10 @@ def test_group_packets_are_the_sdks_byte_for_byte(goals: dict[int, int]) -> None
 
 
 @given(st.integers(0, 65535), st.sampled_from(["little", "big"]))
-def test_words_are_the_sdks_in_both_byte_orders(value: int, order: str) -> None:
+def test_words_are_the_sdks_in_both_byte_orders(value: int, order: ByteOrder) -> None:
     scservo_sdk.PacketHandler(0 if order == "little" else 1)
     low_first = [scservo_sdk.SCS_LOBYTE(value), scservo_sdk.SCS_HIBYTE(value)]
-    assert list(codec.encode(Register(0, 2), value, order)) == low_first  # type: ignore[arg-type]
+    assert list(codec.encode(Register(0, 2), value, order)) == low_first
 
 
 def test_packets_refuse_what_they_cannot_carry() -> None:
@@ -118,16 +118,16 @@ def test_signed_numbers_are_not_twos_complement() -> None:
 
 
 @given(st.sampled_from(sorted(codec.REGISTERS)), st.sampled_from(["little", "big"]), st.data())
-def test_every_register_holds_its_numbers(name: str, order: str, data: st.DataObject) -> None:
+def test_every_register_holds_its_numbers(name: str, order: ByteOrder, data: st.DataObject) -> None:
     register = codec.REGISTERS[name]
     top = (1 << (register.sign or 8 * register.size)) - 1
     value = data.draw(st.integers(-top if register.sign else 0, top))
-    raw = codec.encode(register, value, order)  # type: ignore[arg-type]
+    raw = codec.encode(register, value, order)
     assert len(raw) == register.size
-    assert codec.decode(register, raw, order) == value  # type: ignore[arg-type]
+    assert codec.decode(register, raw, order) == value
     for beyond in (top + 1, -top - 1):
         with pytest.raises(ValueError):
-            codec.encode(register, beyond, order)  # type: ignore[arg-type]
+            codec.encode(register, beyond, order)
 
 
 def test_the_present_block_is_taken_apart() -> None:

@@ -1,4 +1,4 @@
-"""One world for a test module: it costs 30 ms, and `reset` makes it as good as new."""
+"""What the tests of this folder share: a world (`reset` makes it as good as new), an emulator, a client of its port."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from sim.emulator import EmulatorProcess
 from sim.world import World
+from tests.sim.servo_clients import FeetechClient
 
 
 @pytest.fixture(scope="module")
@@ -14,3 +16,16 @@ def shared() -> Iterator[World]:
     world = World()
     yield world
     world.close()
+
+
+@pytest.fixture
+def emulator() -> Iterator[EmulatorProcess]:
+    with EmulatorProcess(seed=1) as process:
+        yield process
+
+
+@pytest.fixture
+def client(emulator: EmulatorProcess) -> Iterator[FeetechClient]:
+    client = FeetechClient(emulator.port)
+    yield client
+    client.close()

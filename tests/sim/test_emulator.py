@@ -14,7 +14,6 @@ import time
 import tty
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -41,19 +40,6 @@ from tests.sim.servo_clients import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def emulator() -> Iterator[EmulatorProcess]:
-    with EmulatorProcess(seed=1) as process:
-        yield process
-
-
-@pytest.fixture
-def client(emulator: EmulatorProcess) -> Iterator[FeetechClient]:
-    client = FeetechClient(emulator.port)
-    yield client
-    client.close()
 
 
 def test_feetechs_client_finds_the_servos_at_home(client: FeetechClient) -> None:

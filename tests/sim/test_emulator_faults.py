@@ -7,7 +7,6 @@ import termios
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +15,6 @@ import scservo_sdk as sdk
 
 from sim.emulator import EmulatorError, EmulatorProcess
 from tests.sim.servo_clients import ALL, ID, LOAD, LOCK, PRESENT, TASK, TORQUE, FeetechClient, next_frame, wait_for
-
-
-@pytest.fixture
-def emulator() -> Iterator[EmulatorProcess]:
-    with EmulatorProcess(seed=1) as process:
-        yield process
-
-
-@pytest.fixture
-def client(emulator: EmulatorProcess) -> Iterator[FeetechClient]:
-    client = FeetechClient(emulator.port)
-    yield client
-    client.close()
 
 
 def test_delayed_replies_come_after_their_time() -> None:

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
 
 import pytest
 
-from drivers.arm import Arm
-from drivers.config import load_robot, robot_names
-from drivers.robot import open_arm
-from runtime.clock import SECOND, SimulatedClock
+from drivers.config import ArmConfig, load_robot, robot_names
 from sim.articulated import ArticulatedWorld
-from sim.robot import SimulatedArm
-from tests.drivers.arm_conformance import ArmConformance
-from tests.sim.emulated_line import EmulatedLine
-
-Advance = Callable[[float], None]
+from tests.sim.arms_conformance import EmulatedConformance, SimulatedConformance
 
 ARMS = [name for name in robot_names() if name not in ("emulated", "emulated_dynamixel")]  # both are `simulated`'s arm
 PROTOCOLS = ("feetech", "dynamixel")
@@ -39,39 +31,15 @@ def world(name: str) -> ArticulatedWorld:
     return world
 
 
-class TestSimulated(ArmConformance):
-    @pytest.fixture
-    def clock(self) -> SimulatedClock:
-        return SimulatedClock()
+@pytest.fixture
+def arm_config(name: str) -> ArmConfig:
+    return load_robot(name).arm
 
-    @pytest.fixture
-    def arm(self, world: ArticulatedWorld, clock: SimulatedClock) -> Iterator[Arm]:
-        arm = SimulatedArm(world, clock=clock.now)
-        yield arm
-        arm.close()
 
-    @pytest.fixture
-    def advance(self, world: ArticulatedWorld, clock: SimulatedClock) -> Advance:
-        def pass_time(seconds: float) -> None:
-            world.step(round(seconds * world.physics_rate))
-            clock.advance(round(seconds * SECOND))
-
-        return pass_time
+class TestSimulated(SimulatedConformance):
+    """Without a bus."""
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-class TestEmulated(ArmConformance):
-    @pytest.fixture
-    def line(self, name: str, world: ArticulatedWorld, protocol: str) -> Iterator[EmulatedLine]:
-        with EmulatedLine(load_robot(name).arm, world, protocol) as line:
-            yield line
-
-    @pytest.fixture
-    def arm(self, line: EmulatedLine) -> Iterator[Arm]:
-        arm = open_arm(line.arm)
-        yield arm
-        arm.close()
-
-    @pytest.fixture
-    def advance(self, line: EmulatedLine) -> Advance:
-        return line.advance
+class TestEmulated(EmulatedConformance):
+    """Behind a bus."""

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from drivers.arm import Arm
-from drivers.config import RobotConfig, load_robot
+from drivers.config import ArmConfig, RobotConfig, load_robot
 from drivers.robot import Robot, open_arm, open_camera
-from runtime.clock import SECOND, SimulatedClock
 from sim.articulated import ArticulatedWorld
-from sim.robot import SimulatedArm
-from tests.drivers.arm_conformance import ArmConformance
-from tests.sim.emulated_line import EmulatedLine
+from tests.sim.arms_conformance import EmulatedConformance, SimulatedConformance
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "arms.md"
-Advance = Callable[[float], None]
 
 
 def example(name: str) -> str:
@@ -53,42 +48,18 @@ def world(shared_crane: ArticulatedWorld) -> ArticulatedWorld:
     return shared_crane
 
 
-class TestSimulated(ArmConformance):
-    @pytest.fixture
-    def clock(self) -> SimulatedClock:
-        return SimulatedClock()
+@pytest.fixture
+def arm_config(crane: RobotConfig) -> ArmConfig:
+    return crane.arm
 
-    @pytest.fixture
-    def arm(self, world: ArticulatedWorld, clock: SimulatedClock) -> Iterator[Arm]:
-        arm = SimulatedArm(world, clock=clock.now)
-        yield arm
-        arm.close()
 
-    @pytest.fixture
-    def advance(self, world: ArticulatedWorld, clock: SimulatedClock) -> Advance:
-        def pass_time(seconds: float) -> None:
-            world.step(round(seconds * world.physics_rate))
-            clock.advance(round(seconds * SECOND))
-
-        return pass_time
+class TestSimulated(SimulatedConformance):
+    """Without a bus."""
 
 
 @pytest.mark.parametrize("protocol", ["feetech", "dynamixel"])
-class TestEmulated(ArmConformance):
-    @pytest.fixture
-    def line(self, crane: RobotConfig, world: ArticulatedWorld, protocol: str) -> Iterator[EmulatedLine]:
-        with EmulatedLine(crane.arm, world, protocol) as line:
-            yield line
-
-    @pytest.fixture
-    def arm(self, line: EmulatedLine) -> Iterator[Arm]:
-        arm = open_arm(line.arm)
-        yield arm
-        arm.close()
-
-    @pytest.fixture
-    def advance(self, line: EmulatedLine) -> Advance:
-        return line.advance
+class TestEmulated(EmulatedConformance):
+    """Behind a bus."""
 
 
 def test_both_jaws_follow_the_gripper(world: ArticulatedWorld) -> None:
