@@ -40,8 +40,9 @@ def imitate(
 ) -> dict[str, Any]:
     """Train for `iterations` on the episodes in `dataset`, write `out`/checkpoint.pt and `out`/training.jsonl.
 
-    The network is that of the checkpoint `init`, or a new one of `size`. Returns what the card should say. Raises
-    `DatasetError` for a dataset that this policy cannot learn from and `PolicyError` for a checkpoint of another one.
+    The network is that of the checkpoint or artifact `init`, or a new one of `size`. Returns what the card should say.
+    Raises `DatasetError` for a dataset that this policy cannot learn from and `PolicyError` for a checkpoint of another
+    one.
     """
 
     from policies.dataset import Dataset
@@ -83,11 +84,11 @@ def _scene(dataset: Dataset, text: Text) -> Scene | None:
 def _network(init: Path | None, size: str, text: Text, device: torch.device) -> Gato:
     from policies.gato.config import SIZES
     from policies.gato.model import Gato
-    from policies.gato.train import load_checkpoint
+    from policies.gato.weights import network_from
 
     if init is None:
         return Gato(SIZES[size], SEQUENCE, text.vocab_size).to(device)
-    model, _ = load_checkpoint(init)
+    model = network_from(init)
     if model.spec != SEQUENCE or model.vocabulary != text.vocab_size:
-        raise PolicyError(f"{init}: a checkpoint for other sequences than this robot's; train from nothing instead")
+        raise PolicyError(f"{init}: trained for other sequences than this robot's; train from nothing instead")
     return model.to(device).requires_grad_(True)

@@ -70,7 +70,7 @@ def learn(
 ) -> dict[str, Any]:
     """Train for `seconds`, write `out`/checkpoint.pt and `out`/training.jsonl, return what the card should say.
 
-    The network begins with the weights of the checkpoint `init` where it has them; of more layers than it has itself it
+    The network begins with the weights of the checkpoint or artifact `init`; of more layers than it has itself it
     takes the first ones, which is where words find what they name. `workers` processes simulate `worlds` worlds each.
     Two runs differ in the order of floating-point sums and in how much simulation fits in a second; `seed` fixes
     everything else.
@@ -82,7 +82,8 @@ def learn(
     from policies.gato.data import Replay
     from policies.gato.model import Gato
     from policies.gato.text import Text
-    from policies.gato.train import TrainConfig, Trainer, begin_from, save_checkpoint
+    from policies.gato.train import TrainConfig, Trainer, save_checkpoint
+    from policies.gato.weights import begin_from
 
     out.mkdir(parents=True, exist_ok=True)
     chosen = prepared(device, seed)

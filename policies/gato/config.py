@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from policies.card import Card
+from policies.policy import PolicyError
+
 # What the simulator knows of one thing: where it is (3,), m, and how it is turned, as 0.2 cos and 0.2 sin of four times
 # its yaw, since a block looks the same after a quarter turn.
 THING = 5
@@ -37,3 +40,13 @@ SIZES = {
     "364M": ModelConfig(layers=12, heads=12, head_width=128, feedforward=3072, stochastic_depth=0.1),
     "1.18B": ModelConfig(layers=24, heads=16, head_width=128, feedforward=4096, stochastic_depth=0.1),
 }
+
+_FURTHER = ("kind", "weights", "arithmetic")  # what a card's architecture says besides the sizes
+
+
+def config_of(card: Card) -> ModelConfig:
+    """The sizes of a card's network. Raises `PolicyError` for another kind of network."""
+    said = card.architecture
+    if said.get("kind") != "gato":
+        raise PolicyError(f"policy {card.name} is no Gato but {said.get('kind')!r}")
+    return ModelConfig(**{key: value for key, value in said.items() if key not in _FURTHER})

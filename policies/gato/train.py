@@ -21,7 +21,6 @@ from policies.gato.data import Batch
 from policies.gato.model import Gato
 from policies.gato.sequence import SequenceSpec
 from policies.gato.tokens import BINS
-from policies.policy import PolicyError
 
 
 @dataclass(frozen=True)
@@ -180,19 +179,3 @@ def load_checkpoint(path: Path) -> tuple[Gato, dict[str, Any]]:
     model = Gato(ModelConfig(**state["config"]), SequenceSpec(**spec), state["vocabulary"])
     model.load_state_dict({name: w.float() for name, w in state["weights"].items()})
     return model.eval().requires_grad_(False), state["details"]
-
-
-def begin_from(model: Gato, checkpoint: Path) -> None:
-    """Copy a checkpoint's weights into `model`, which may have fewer layers: it gets the first ones.
-
-    Raises `PolicyError` when they are networks of different shapes otherwise.
-    """
-    source, _ = load_checkpoint(checkpoint)
-    weights = dict(source.named_parameters())
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name not in weights or weights[name].shape != parameter.shape:
-                raise PolicyError(
-                    f"{checkpoint}: has no {name} of shape {tuple(parameter.shape)}; begin with another or without"
-                )
-            parameter.copy_(weights[name])

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.artifact import Artifact
+from policies.gato.config import config_of
 from policies.onnx_policy import OnnxPolicy, codec_of, sequence_of
 from policies.policy import Observation
 from runtime.bench.episodes import Episode, episodes_for
 from runtime.bench.figures import Contender, Figure, Floats, Section, in_turns
 from runtime.bench.floor import Floor
 from runtime.bench.products import bytes_read, describe, step_products
-from runtime.bench.weights import config_of
 
 ROUNDS = 240
 PAUSE = 0.004  # s before each measurement: at 20 Hz there are 30 ms between two steps
@@ -111,8 +111,8 @@ def measure(artifact: Artifact, *, threads: int, seed: int = 0, rounds: int = RO
 def _in_torch(artifact: Artifact, episodes: Sequence[Episode], threads: int) -> dict[str, Show]:
     import torch
 
+    from policies.gato.weights import network_of
     from runtime.bench.torch_steps import Recomputing, with_cache
-    from runtime.bench.weights import network_of
 
     torch.set_num_threads(threads)
     model = network_of(artifact)

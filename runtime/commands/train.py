@@ -17,7 +17,7 @@ def train(
     ] = None,
     iterations: Annotated[int, typer.Option(min=1, help="How long, with --dataset.")] = 20_000,
     init: Annotated[
-        Path | None, typer.Option(help="Begin with this checkpoint's weights.", exists=True, dir_okay=False)
+        Path | None, typer.Option(help="Begin with the weights of this checkpoint or artifact folder.", exists=True)
     ] = None,
     seconds: Annotated[float, typer.Option(min=1.0, help="How long, in simulation.")] = 600.0,
     demonstrate: Annotated[float, typer.Option(min=0.0, help="Seconds in which only the expert drives.")] = 55.0,

@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
-import torch
 
 from policies.artifact import Artifact
+from policies.gato.weights import network_of
 from policies.onnx_policy import OnnxPolicy, sequence_of
 from policies.policy import Observation
 from runtime.bench import flat, step
 from runtime.bench.episodes import Episode, episodes_for
-from runtime.bench.figures import BenchError
 from runtime.bench.step import CACHED, ONE_BY_ONE, RECOMPUTED, Show
 from runtime.bench.torch_steps import Recomputing, with_cache
-from runtime.bench.weights import config_of, network_of
 from runtime.so101_policy import SEQUENCE
-from tests.policies.gato.tiny import network
-
-
-def test_the_network_is_the_one_that_was_exported(tiny_artifact: Artifact) -> None:
-    found, expected = network_of(tiny_artifact), network()
-    same = dict(expected.named_parameters())
-    # Of these the graph keeps only what is used: the sum of both positions, and the head's rows of bins.
-    different = {"row_positions.weight", "column_positions.weight", "head.weight"}
-    for name, parameter in found.named_parameters():
-        if name not in different:
-            torch.testing.assert_close(parameter, same[name], rtol=0, atol=0, msg=name)
-    image = torch.randint(0, 256, (1, 32, 32, 3), dtype=torch.uint8)
-    images = [image, image[:, :16]]
-    torch.testing.assert_close(found.embed_images(images), expected.embed_images(images), rtol=0, atol=1e-6)
-    hidden = torch.randn(2, expected.config.width)
-    torch.testing.assert_close(found.action_logits(hidden), expected.action_logits(hidden), rtol=0, atol=0)
 
 
 def test_a_cache_decides_as_the_graph_does(tiny_artifact: Artifact) -> None:
@@ -165,14 +145,6 @@ def test_flat_really_runs_up_to_each_tick(tiny_artifact: Artifact, monkeypatch: 
     assert sorted(acts.values()) == [warm_up + 2 + 2 * flat.BATCH, warm_up + 70 + 2 * flat.BATCH]
     assert [figure.name for figure in section.figures] == ["step from tick 2", "step from tick 70"]
     assert section.raw["ratio_to_first"]["2"] == 1.0
-
-
-def test_another_kind_of_network_is_refused(tiny_artifact: Artifact) -> None:
-    card = tiny_artifact.card.model_copy(update={"architecture": {"kind": "other"}})
-    with pytest.raises(BenchError, match="no Gato"):
-        config_of(card)
-    with pytest.raises(BenchError, match="no Gato"):
-        network_of(replace(tiny_artifact, card=card))
 
 
 def test_a_card_of_the_simulated_arm_is_shown_demonstrations(tiny_artifact: Artifact) -> None:
