@@ -7,19 +7,25 @@ policy that sees slightly different errors than the truth does slightly differen
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from drivers.arm import Array
 from sim import so101
+from sim.grips import WIDEST, Grip, grips, lowest, top
 from sim.tasks import Task
-from sim.world import BLOCK, HOME, World
+from sim.world import HOME, World
 
 STEP = 0.1  # rad, the most a joint is asked to move in a control step
-OPEN = 1.5  # rad of the gripper servo: 56 mm
-CLOSED = 0.5  # rad: 19 mm, so that the jaws press on a 28 mm block
-HELD = BLOCK / so101.OPENING_PER_RADIAN + 0.1  # rad, at or below this the jaws touch a block between them
+OPEN = 1.5  # rad of the gripper servo: 56 mm; for what is wider, more
+CLEARANCE = 0.012  # m that the open jaws have on either side of a block
+SQUEEZE = 0.254  # rad below the block's width that the jaws are asked for, so that they press on it
+HELD = 0.1  # rad above it, up to which the jaws touch a block between them
 TRAVEL = 0.068  # m, grasp centre while nothing is near
+GRIP_HEIGHT = 0.014  # m above the block's lowest point: the fingertips end 12 mm below the grasp centre
+WIDE = 0.040  # m, from which a grip is taken only when a narrower one is far
+HALF_TURN = math.pi
 
 
 class Expert:
@@ -35,32 +41,49 @@ class Expert:
         goal, gripper, roll = self._decide(grasp, positions)
         return step_towards(command, goal, gripper, roll)
 
+    def grasp_turn(self, colour: str) -> float:
+        """The direction along which the jaws would close on a block now, rad from the x axis, in [0, pi)."""
+        return self._sight(colour, self.world.joint_positions()[4]).grip.angle
+
+    def _sight(self, colour: str, roll: float) -> _Sight:
+        centre, axes = self.world.object_truth(colour)
+        solid = self.world.solids[colour]
+        depth = lowest(solid, axes)
+        # Lying so that nothing can be gripped, it is pushed at along its own axis.
+        choice = grips(solid, axes) or [Grip(math.atan2(axes[1, 0], axes[0, 0]) % HALF_TURN, WIDEST, np.zeros(2))]
+        rolls = [_roll_for(centre, grip, roll) for grip in choice]
+        costs = [abs(turn - roll) + 100 * max(0.0, grip.width - WIDE) for grip, turn in zip(choice, rolls, strict=True)]
+        best = int(np.argmin(costs))
+        point = np.array([*(centre[:2] + choice[best].middle), centre[2] - depth + GRIP_HEIGHT])
+        return _Sight(centre, depth, choice[best], rolls[best], point)
+
     def _decide(self, grasp: Array, positions: Array) -> tuple[Array, float, float]:
         """Where the grasp centre should go (3,), the gripper's angle, the wrist's roll."""
-        moved, orientation = self.world.block_pose(self.task.moved)
-        base, _ = self.world.block_pose(self.task.base)
         roll = positions[4]
-        place = base + np.array([0, 0, BLOCK])
-        aside = moved - place
+        moved = self._sight(self.task.moved, roll)
+        base, base_axes = self.world.object_truth(self.task.base)
+        place = base + top(self.world.solids[self.task.base], base_axes) + np.array([0, 0, moved.depth])
+        aside = moved.centre - place
         sideways = math.hypot(aside[0], aside[1])
-        around = math.hypot(*(grasp - moved)[:2]) < 0.014 and abs(grasp[2] - moved[2]) < 0.016
+        away = grasp - moved.point
+        around = math.hypot(away[0], away[1]) < 0.014 and abs(away[2]) < 0.016
         if sideways < 0.010 and abs(aside[2]) < 0.004:
-            if around and positions[5] < OPEN - 0.35:
-                return grasp, OPEN, roll
-            return self._retreat(grasp, moved), OPEN, roll
-        if around and positions[5] < HELD:
-            return self._carry(grasp, moved, place, sideways), CLOSED, roll
-        return self._approach(grasp, moved, orientation, positions)
+            if around and positions[5] < moved.open - 0.35:
+                return grasp, moved.open, roll
+            return self._retreat(grasp, moved.centre), moved.open, roll
+        if around and positions[5] < moved.held:
+            return self._carry(grasp, moved.centre, place, sideways), moved.closed, roll
+        return self._approach(grasp, moved, positions)
 
     def _retreat(self, grasp: Array, moved: Array) -> Array:
         up = grasp[2] - moved[2]
         if up < 0.045 and math.hypot(*(grasp - moved)[:2]) < 0.03:
-            return np.array([moved[0], moved[1], grasp[2] + 0.03])
+            return np.array([grasp[0], grasp[1], grasp[2] + 0.03])
         home, _ = so101.forward(HOME)
         return home
 
     def _carry(self, grasp: Array, moved: Array, place: Array, sideways: float) -> Array:
-        ceiling = min(TRAVEL, place[2] + 0.026)
+        ceiling = max(place[2], min(TRAVEL, place[2] + 0.026))
         height = place[2] + min(max(0.0, 2.0 * (sideways - 0.004)), ceiling - place[2])
         low = max(0.0, height - 0.008 - moved[2])
         share = max(0.0, 1 - low / 0.012) if sideways > 0.006 else 1.0
@@ -68,33 +91,59 @@ class Expert:
         target[2] = height - (0.001 if sideways < 0.006 else 0.0)
         return grasp + (target - moved)
 
-    def _approach(self, grasp: Array, moved: Array, orientation: Array, positions: Array) -> tuple[Array, float, float]:
-        error = moved - grasp
+    def _approach(self, grasp: Array, moved: _Sight, positions: Array) -> tuple[Array, float, float]:
+        error = moved.point - grasp
         sideways = math.hypot(error[0], error[1])
-        roll = self._roll_for(moved, orientation, positions)
-        twist = abs(roll - positions[4])
+        twist = abs(moved.roll - positions[4])
         if sideways < 0.008 and abs(error[2]) < 0.009 and twist < 0.35:
-            return np.array([moved[0], moved[1], moved[2]]), CLOSED, roll
+            return moved.point, moved.closed, moved.roll
         height = max(0.0, 2.5 * (sideways - 0.005)) + 0.05 * max(0.0, twist - 0.3)
-        if positions[5] < OPEN - 0.3:
+        if positions[5] < moved.open - 0.3:
             height = max(height, 0.04)
-        height = min(height, TRAVEL - BLOCK / 2)
-        target = np.array([moved[0], moved[1], moved[2] + height])
+        height = min(height, TRAVEL - GRIP_HEIGHT)
+        target = moved.point + np.array([0, 0, height])
         low = target[2] - grasp[2] - 0.01
         if low > 0 and sideways > 0.012:
             share = max(0.0, 1 - low / 0.02)
             target[:2] = grasp[:2] + share * error[:2]
-        return target, OPEN, roll
+        return target, moved.open, moved.roll
 
-    def _roll_for(self, moved: Array, orientation: Array, positions: Array) -> float:
-        """The wrist roll, nearest to the present one, that lays the jaws along the block's faces."""
-        pan = math.atan2(moved[1], moved[0])
-        turn = pan - yaw_of(orientation)  # a hand that points down turns the jaws by pan - roll
-        quarter = math.pi / 2
-        turn += quarter * round((positions[4] - turn) / quarter)
-        if abs(turn) > math.pi / 2 + 0.3:
-            turn -= math.copysign(quarter, turn)
-        return turn
+
+@dataclass(frozen=True)
+class _Sight:
+    """What the demonstrator sees of the block that it moves."""
+
+    centre: Array  # (3,) m
+    depth: float  # m from the centre down to its lowest point
+    grip: Grip
+    roll: float  # rad, of the wrist
+    point: Array  # (3,) m, where the grasp centre belongs
+
+    @property
+    def open(self) -> float:
+        """The gripper's angle that leaves room on both sides, rad."""
+        widest = float(so101.SPEC.position_max[5])
+        return min(max(OPEN, (self.grip.width + 2 * CLEARANCE) / so101.OPENING_PER_RADIAN), widest)
+
+    @property
+    def closed(self) -> float:
+        """That presses the jaws on the block."""
+        return max(self.grip.width / so101.OPENING_PER_RADIAN - SQUEEZE, 0.0)
+
+    @property
+    def held(self) -> float:
+        """At or below which the block is between the jaws."""
+        return self.grip.width / so101.OPENING_PER_RADIAN + HELD
+
+
+def _roll_for(centre: Array, grip: Grip, roll: float) -> float:
+    """The wrist roll, nearest to the present one, that lays the jaws across the grip."""
+    x, y = centre[:2] + grip.middle
+    turn = math.atan2(y, x) - grip.angle + math.pi / 2  # a hand that points down turns the jaws by pan - roll
+    turn += HALF_TURN * round((roll - turn) / HALF_TURN)
+    if abs(turn) > math.pi / 2 + 0.3:
+        turn -= math.copysign(HALF_TURN, turn)
+    return turn
 
 
 def yaw_of(orientation: Array) -> float:

@@ -6,6 +6,7 @@ Knows no arm. Lengths in m.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,20 @@ FLAGS = pybullet.ER_NO_SEGMENTATION_MASK
 
 TILE = 0.6  # m, edge of one tile of the table
 TABLE_GREY = 0.55
-TABLE_SHOWN = (144, 144, 144)  # RGB, what that is in this light
+PLACE = ((-0.5, -0.6), (0.7, 0.6))  # lowest and highest x and y of a table of 2 x 2 tiles
+
+
+@dataclass(frozen=True)
+class Light:
+    """A lamp at infinity and what comes from everywhere. It throws no shadows: they double what a picture costs."""
+
+    direction: tuple[float, float, float] = (0.3, 0.0, 1.0)  # towards the lamp
+    colour: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    ambient: float = 0.6
+    diffuse: float = 0.45
+
+
+DAYLIGHT = Light()
 
 
 class Client(BulletClient):
@@ -38,17 +52,30 @@ def connect(physics_rate: int) -> Any:
     """A physics client of its own, with gravity."""
     with quiet():
         p = Client(pybullet.DIRECT)
-    p.setGravity(0, 0, -9.81)
-    p.setTimeStep(1 / physics_rate)
-    p.setPhysicsEngineParameter(numSolverIterations=30, deterministicOverlappingPairs=1)
+    set_physics(p, physics_rate)
     return p
 
 
-def add_table(p: Any, tiles: int = 2) -> list[int]:
-    """A grey table at height 0 of `tiles` x `tiles` tiles, its middle ahead of the origin; the bodies that are seen."""
+def set_physics(p: Any, physics_rate: int) -> None:
+    """Gravity and the solver's settings, which a client forgets when its simulation is reset."""
+    p.setGravity(0, 0, -9.81)
+    p.setTimeStep(1 / physics_rate)
+    p.setPhysicsEngineParameter(numSolverIterations=30, deterministicOverlappingPairs=1)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's bodies: one that is touched, and the tiles that are seen."""
+
+    touched: int
+    seen: tuple[int, ...]
+
+
+def add_table(p: Any, tiles: int = 2, height: float = 0.0) -> Table:
+    """A grey table at `height` of `tiles` x `tiles` tiles, its middle ahead of the origin."""
     half, middle = tiles * TILE / 2, 0.1
     shape = p.createCollisionShape(p.GEOM_BOX, halfExtents=[half, half, 0.05])
-    table = p.createMultiBody(0, shape, -1, [middle, 0, -0.05])
+    table = p.createMultiBody(0, shape, -1, [middle, 0, height - 0.05])
     p.changeDynamics(table, -1, lateralFriction=0.9)
     # TinyRenderer clips triangles that reach behind the camera badly; tiles cost 4 shapes and more and stay whole.
     places = [round((index + 0.5) * TILE - half, 9) for index in range(tiles)]
@@ -58,15 +85,15 @@ def add_table(p: Any, tiles: int = 2) -> list[int]:
             tile = p.createVisualShape(
                 p.GEOM_BOX, halfExtents=[TILE / 2, TILE / 2, 0.005], rgbaColor=[*[TABLE_GREY] * 3, 1]
             )
-            seen.append(p.createMultiBody(0, -1, tile, [round(middle + x, 9), y, -0.005]))
+            seen.append(p.createMultiBody(0, -1, tile, [round(middle + x, 9), y, height - 0.005]))
     p.changeVisualShape(table, -1, rgbaColor=[0, 0, 0, 0])
-    return seen
+    return Table(table, tuple(seen))
 
 
-def hide_table(p: Any, seen: Sequence[int], hidden: bool) -> None:
-    """Leave the table out of pictures, or show it again; it stays where it is."""
+def hide_table(p: Any, seen: Sequence[int], hidden: bool, grey: float = TABLE_GREY) -> None:
+    """Leave the table out of pictures, or show it again in `grey`; it stays where it is."""
     for tile in seen:
-        p.changeVisualShape(tile, -1, rgbaColor=[*[TABLE_GREY] * 3, 0 if hidden else 1])
+        p.changeVisualShape(tile, -1, rgbaColor=[*[grey] * 3, 0 if hidden else 1])
 
 
 def picture(p: Any, view: object, projection: object, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -75,7 +102,7 @@ def picture(p: Any, view: object, projection: object, size: tuple[int, int]) -> 
 
 
 def draw(
-    p: Any, view: object, projection: object, size: tuple[int, int]
+    p: Any, view: object, projection: object, size: tuple[int, int], light: Light = DAYLIGHT
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Colours (H, W, 4) and depths (H, W), 0 at the near plane and 1 at the far one; `size` is (height, width)."""
     height, width = size
@@ -84,11 +111,12 @@ def draw(
         height,
         view,
         projection,
-        lightDirection=[0.3, 0, 1],
+        lightDirection=light.direction,
+        lightColor=light.colour,
         lightDistance=1.0,
         shadow=0,
-        lightAmbientCoeff=0.6,
-        lightDiffuseCoeff=0.45,
+        lightAmbientCoeff=light.ambient,
+        lightDiffuseCoeff=light.diffuse,
         lightSpecularCoeff=0.0,
         renderer=pybullet.ER_TINY_RENDERER,
         flags=FLAGS,

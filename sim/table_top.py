@@ -9,7 +9,7 @@ table after all. Knows neither arm nor blocks. Lengths in m; a picture's rows go
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,16 +27,28 @@ FAR = 0.02  # share of the far plane's distance
 
 
 class TableTop:
-    """A rectangle at height 0 and of one colour, in pictures of which the rest is drawn.
+    """A level rectangle of one colour, in pictures of which the rest is drawn.
 
     `draw` takes a view and a projection and returns colours (H, W, 4) and depths (H, W); `hide` is told true before
-    it must draw the scene without the table, and false before it must draw all of it.
+    it must draw the scene without the table, and false before it must draw all of it. Tell it with `appear` when the
+    table is another.
     """
 
-    def __init__(self, draw: Draw, hide: Callable[[bool], None], rectangle: Rectangle, colour: Sequence[int]) -> None:
+    def __init__(self, draw: Draw, hide: Callable[[bool], None], rectangle: Rectangle) -> None:
         self._draw, self._hide, self._rectangle = draw, hide, rectangle
-        self._colour = np.array([*colour, 255], dtype=np.uint8).view(np.uint32)[0]
+        self._height, self._colour = 0.0, np.uint32(0)
         self._hidden = False
+
+    def appear(self, height: float) -> None:
+        """The table's surface is at `height` from now on, its colour whatever the renderer makes of it now."""
+        self._switch(False)
+        (_, _), (x, y) = self._rectangle
+        # A glimpse of a far corner, beyond the arm's reach and away from all that lies on the table.
+        x, y = x - 0.02, y - 0.02
+        down = (1.0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, -x, -y, -height - 1, 1)  # 1 m above it, looking down
+        narrow = (100.0, 0, 0, 0, 0, 100, 0, 0, 0, 0, -3, -1, 0, 0, -2, 0)
+        colours, _ = self._draw(down, narrow)
+        self._height, self._colour = height, colours[0, 0].copy().view(np.uint32)[0]
 
     def picture(self, view: Matrix, projection: Matrix) -> NDArray[np.uint8]:
         """What a camera sees, (H, W, 3) RGB."""
@@ -53,7 +65,7 @@ class TableTop:
     def _shown(self, view: Matrix, projection: Matrix, depths: NDArray[np.float32]) -> NDArray[np.bool_] | None:
         """Where the table is seen, (H, W); None when a rounding decides."""
         height, width = depths.shape
-        seen = table_depths(view, projection, self._rectangle, height, width)
+        seen = table_depths(view, projection, self._rectangle, self._height, height, width)
         if seen is None:
             return None
         behind = depths - seen
@@ -69,14 +81,18 @@ class TableTop:
 
 
 @functools.lru_cache(maxsize=4)  # a camera that stands still asks once
-def table_depths(view: Matrix, projection: Matrix, rectangle: Rectangle, height: int, width: int) -> Floats | None:
-    """The depth value of the table in each pixel (H, W), infinite where there is none; None when a rounding decides.
+def table_depths(
+    view: Matrix, projection: Matrix, rectangle: Rectangle, level: float, height: int, width: int
+) -> Floats | None:
+    """The depth value in each pixel (H, W) of a table at height `level`, infinite beside it; None: a rounding decides.
 
     A depth value is 0 at the near plane and 1 at the far one, and linear in 1 / distance along the view.
     """
     matrix = np.array(projection).reshape(4, 4).T
     near, far = matrix[2, 3] / (matrix[2, 2] - 1), matrix[2, 3] / (matrix[2, 2] + 1)
-    onto = (matrix @ np.array(view).reshape(4, 4).T)[[0, 1, 3]][:, [0, 1, 3]]  # of the plane: (x, y, 1) to clip space
+    whole = (matrix @ np.array(view).reshape(4, 4).T)[[0, 1, 3]]
+    onto = whole[:, [0, 1, 3]]  # of the plane: (x, y, 1) to clip space
+    onto[:, 2] += level * whole[:, 2]
     if abs(np.linalg.det(onto)) < 1e-9:
         return None  # the camera stands in the plane
     # A pixel is sampled at its lower left corner. From (column, row, 1) to (x, y, 1) / distance: all that is asked of a

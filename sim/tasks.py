@@ -9,7 +9,9 @@ from itertools import permutations
 import numpy as np
 
 from sim import so101
-from sim.world import BLOCK, COLOURS, World
+from sim.grips import lowest, top
+from sim.shapes import COLOURS
+from sim.world import BLOCK, World
 
 CONTROL_RATE = 20  # Hz
 STILL_STEPS = 10  # half a second at rest, released and clear
@@ -29,24 +31,52 @@ class Task:
     base: str
 
 
+_PHRASES = (
+    "stack the {moved} block on the {base} block",
+    "put the {moved} block on the {base} block",
+    "place the {moved} block on top of the {base} block",
+    "set the {moved} block down on the {base} block",
+    "move the {moved} block onto the {base} block",
+    "pick up the {moved} block and put it on the {base} block",
+    "take the {moved} block and stack it on the {base} block",
+    "lift the {moved} block and set it on top of the {base} block",
+    "the {moved} block goes on top of the {base} block",
+    "on the {base} block, stack the {moved} block",
+)
+_NOUNS = ("block", "cube", "object")
+_SENTENCES = tuple(
+    re.compile(phrase.format(moved=r"(?P<moved>\w+)", base=r"(?P<base>\w+)").replace(" block", r" (\w+)"))
+    for phrase in _PHRASES
+)
+
+
+def phrasings(moved: str, base: str) -> tuple[str, ...]:
+    """Every way in which this stack can be asked for; the first is a task's own text."""
+    sentences = [phrase.format(moved=moved, base=base) for phrase in _PHRASES]
+    return tuple(sentence.replace(" block", f" {noun}") for noun in _NOUNS for sentence in sentences)
+
+
 def _stack(moved: str, base: str) -> Task:
-    return Task(f"stack the {moved} block on the {base} block", moved, base)
+    return Task(phrasings(moved, base)[0], moved, base)
 
 
 TASKS = tuple(_stack(moved, base) for moved, base in permutations(COLOURS, 2))
 
-_SENTENCE = re.compile(r"stack the (\w+) block on the (\w+) block")
-
 
 def parse_task(text: str) -> Task:
-    """The task that `text` asks for. Raises `TaskError` naming what is wrong and what can be asked."""
-    found = _SENTENCE.fullmatch(text.strip().lower())
+    """The task that `text` asks for, in any of its `phrasings`, politely or not.
+
+    Raises `TaskError` naming what is wrong and what can be asked.
+    """
+    sentence = " ".join(text.lower().split()).removeprefix("please ").rstrip(".!")
+    found = next((match for pattern in _SENTENCES if (match := pattern.fullmatch(sentence))), None)
     if found is None:
         raise TaskError(f'task "{text}" is not understood; ask for "stack the X block on the Y block"')
-    for colour in found.groups():
-        if colour not in COLOURS:
-            raise TaskError(f'task "{text}": there is no {colour} block here; there are {", ".join(COLOURS)}')
-    moved, base = found.groups()
+    words = found.groups()
+    for colour, noun in zip(words[::2], words[1::2], strict=True):
+        if colour not in COLOURS or noun not in _NOUNS:
+            raise TaskError(f'task "{text}": there is no {colour} {noun} here; there are {", ".join(COLOURS)} blocks')
+    moved, base = found["moved"], found["base"]
     if moved == base:
         raise TaskError(f'task "{text}": a block cannot stand on itself; name two different colours')
     return _stack(moved, base)
@@ -56,6 +86,8 @@ class Judge:
     """Watches one episode. Call `update` once a control step; `outcome` is None while the episode runs.
 
     Success: the moved block rests on the base block, released, for half a second, and the gripper is clear of it.
+    `sparse` is the success that Gato's authors count (gato paper, RGB-stacking), seen at any step: the moved block less
+    than 5 cm aside of the base, 2 cm or more above it, touching it, and touching neither ground nor robot.
     """
 
     limit = TIME_LIMIT
@@ -63,6 +95,7 @@ class Judge:
     def __init__(self, world: World, task: Task) -> None:
         self.world, self.task = world, task
         self.outcome: str | None = None
+        self.sparse = False
         self.steps = 0
         self._still = 0
         self._start = {colour: world.block_pose(colour)[0] for colour in COLOURS}
@@ -72,6 +105,7 @@ class Judge:
         if self.outcome is not None:
             return
         self.steps += 1
+        self.sparse = self.sparse or self._counts_for_gato()
         self._still = self._still + 1 if self._stands_clear() else 0
         if self._still >= STILL_STEPS:
             self.outcome = "success"
@@ -87,6 +121,13 @@ class Judge:
         grasp_centre, _ = so101.forward(world.joint_positions())
         return bool(np.linalg.norm(grasp_centre - world.block_pose(task.moved)[0]) > 0.03)
 
+    def _counts_for_gato(self) -> bool:
+        world, (moved, base) = self.world, (self.task.moved, self.task.base)
+        aside_x, aside_y, above = world.block_pose(moved)[0] - world.block_pose(base)[0]
+        if np.hypot(aside_x, aside_y) >= 0.05 or above < 0.02 or not world.blocks_touch(moved, base):
+            return False
+        return not world.block_touches_table(moved) and not world.block_touches_arm(moved)
+
     def _failure(self) -> str:
         world, task = self.world, self.task
         moved = world.block_pose(task.moved)[0]
@@ -94,9 +135,10 @@ class Judge:
             return "wrong pair stacked"
         if is_stacked(world, task.moved, task.base):
             return "stacked but not released and clear"
-        if min(world.block_pose(colour)[0][2] for colour in COLOURS) < -0.01:
+        table = world.conditions.table_height
+        if min(world.block_pose(colour)[0][2] for colour in COLOURS) < table - 0.01:
             return "block off the table"
-        if moved[2] > BLOCK:
+        if moved[2] > table + BLOCK:
             return "still in the gripper"
         others = [np.linalg.norm(world.block_pose(c)[0] - self._start[c]) for c in COLOURS if c != task.moved]
         if np.linalg.norm(moved - self._start[task.moved]) < 0.015:
@@ -105,6 +147,9 @@ class Judge:
 
 
 def is_stacked(world: World, moved: str, base: str) -> bool:
-    """True when `moved` lies over `base`, one block's height above it, within half a block sideways."""
-    offset = world.block_pose(moved)[0] - world.block_pose(base)[0]
-    return bool(np.hypot(offset[0], offset[1]) < BLOCK / 2 and abs(offset[2] - BLOCK) < 0.006)
+    """True when `moved` stands on the height of `base`, its centre within half a block of the middle of that top."""
+    (place, turn), (foot, base_turn) = world.object_truth(moved), world.object_truth(base)
+    aside_x, aside_y, above = place - foot - top(world.solids[base], base_turn)
+    if abs(above) > 2 * BLOCK or np.hypot(aside_x, aside_y) >= BLOCK / 2:
+        return False
+    return abs(above - lowest(world.solids[moved], turn)) < 0.006

@@ -60,7 +60,9 @@ def test_pictures_are_those_that_are_drawn(size: tuple[int, int]) -> None:
 
 def test_the_table_is_seldom_drawn(world: World) -> None:
     counting = Counting(world)
-    top = TableTop(counting.draw, counting.hide, RECTANGLE, (144, 144, 144))
+    top = TableTop(counting.draw, counting.hide, RECTANGLE)
+    top.appear(0.0)
+    counting.drawn = 0
     world._table_top._switch(False)
     pictures = 0
     for seed in range(20):
@@ -76,7 +78,7 @@ def test_the_table_is_seldom_drawn(world: World) -> None:
 def test_where_a_rounding_could_decide_the_table_is_drawn(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = drawn(world, "fixed")
     counting = Counting(world)
-    top = TableTop(counting.draw, counting.hide, RECTANGLE, (0, 0, 0))  # a colour that the table has not
+    top = TableTop(counting.draw, counting.hide, RECTANGLE)  # not told its colour: none
     assert (top.picture(*matrices(world, "fixed")) == 0).all(axis=2).any()
     monkeypatch.setattr(table_top, "DEPTH", 2.0)
     np.testing.assert_array_equal(top.picture(*matrices(world, "fixed")), expected)
@@ -93,7 +95,7 @@ def test_depths_are_those_of_the_renderer() -> None:
     for camera in CAMERAS:
         view, projection = matrices(world, camera)
         colours, depths = world._draw(view, projection)
-        expected = table_depths(view, projection, RECTANGLE, *depths.shape)
+        expected = table_depths(view, projection, RECTANGLE, 0.0, *depths.shape)
         assert expected is not None
         seen = np.isfinite(expected)
         np.testing.assert_array_equal(seen, colours[:, :, 0] == 144)
@@ -104,7 +106,7 @@ def test_depths_are_those_of_the_renderer() -> None:
 def test_a_camera_that_sees_no_table_and_one_within_its_plane() -> None:
     up = (1.0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, -1, 1)  # at height 1, looking down
     lens = (1.0, 0, 0, 0, 0, 1, 0, 0, 0, 0, -1.2, -1, 0, 0, -0.22, 0)
-    depths = table_depths(up, lens, ((5.0, 5.0), (6.0, 6.0)), 8, 8)
+    depths = table_depths(up, lens, ((5.0, 5.0), (6.0, 6.0)), 0.0, 8, 8)
     assert depths is not None and np.isinf(depths).all()
     level = (1.0, 0, 0, 0, 0, 0, -1, 0, 0, 1, 0, 0, 0, 0, 0, 1)  # at height 0, looking along y
-    assert table_depths(level, lens, RECTANGLE, 8, 8) is None
+    assert table_depths(level, lens, RECTANGLE, 0.0, 8, 8) is None
