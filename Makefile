@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: setup develop run test fuzz mutate format clean
+.PHONY: setup develop run test fuzz mutate lerobot format clean
 
 setup: $(BASE)  ## what running needs, simulator included
 
@@ -29,6 +29,21 @@ fuzz: $(FULL)  ## ten million random bytes into each parser of replies
 mutate: $(FULL)  ## do the tests of the safety code notice every change to it?
 	$(BIN)/mutmut run --max-children 2
 	$(BIN)/mutmut results
+
+# LeRobot in environments of their own (some gigabytes each); 0.6.1 wants Python 3.12.
+LEROBOT ?= .lerobot
+lerobot: $(FULL) $(LEROBOT)/0.4.4/.stamp $(LEROBOT)/0.6.1/.stamp  ## does LeRobot load our datasets, and do we load its?
+	$(BIN)/python -m tests.lerobot.check $(LEROBOT)/0.4.4/bin/python $(LEROBOT)/0.6.1/bin/python --describe
+
+$(LEROBOT)/0.4.4/.stamp:
+	$(PYTHON) -m venv $(LEROBOT)/0.4.4
+	$(LEROBOT)/0.4.4/bin/pip install --quiet torch==2.10.0 torchvision==0.25.0 lerobot==0.4.4
+	@touch $@
+
+$(LEROBOT)/0.6.1/.stamp:
+	python3.12 -m venv $(LEROBOT)/0.6.1
+	$(LEROBOT)/0.6.1/bin/pip install --quiet torch==2.10.0 torchvision==0.25.0 'lerobot[dataset]==0.6.1'
+	@touch $@
 
 format: $(FULL)
 	$(BIN)/ruff check --fix .

@@ -1,21 +1,17 @@
-"""Demonstrations on disk: a LeRobotDataset v3.0 folder, written episode by episode and read back.
+"""Demonstrations in memory, and a LeRobotDataset v3.0 folder read back as such.
 
-    writer = DatasetWriter(folder, fps=20, images={"fixed": (64, 64)}, joint_names=names, robot_type="so101")
-    writer.add(episode); …; writer.close()
     for episode in Dataset(folder): …
 
-An episode is durable when `add` returns: it lies in `staging/` as a parquet file of its own until `close`, or 100 MB,
-packs it into a data file. A writer opened on a folder that a crash left behind packs what is staged there, and appends.
-
-Images are lossless PNG. Knows no simulator and no robot; pyarrow is the only dataset library it needs.
+`policies.dataset_writer` writes such folders. What LeRobot's own writer leaves is read too, PNG or video, as long as it
+has a state and an action. Knows no simulator and no robot.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +22,23 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from policies import dataset_format as fmt
+from policies.dataset_format import ACTION, STAMPS, STATE, TARGETS, DatasetError
+from policies.dataset_images import Frames, Images, decoded, read_video
 
-ACTION = "action"
-STATE = "observation.state"
-TARGETS = "observation.joint_targets"
-STAGING = "staging"
+__all__ = ["Dataset", "DatasetError", "Episode", "Facts"]
+
+SUCCESS = "success"  # of `Facts.outcome`
 
 
-class DatasetError(Exception):
-    """The dataset folder cannot be used; the message says what, where and what to do."""
+@dataclass(frozen=True)
+class Facts:
+    """What is known about an episode besides its steps; None where nobody said."""
+
+    seed: int | None = None  # of the scene's layout, where a simulator laid it out
+    outcome: str | None = None  # "success", or what came of it instead
+    robot: str | None = None  # fingerprint of the robot as it was: its file is meta/robots/<fingerprint>.json
+    demonstrator: str | None = None  # the expert, a policy's name, or the leader
+    recorded: str | None = None  # when, ISO 8601
 
 
 @dataclass(frozen=True)
@@ -44,246 +48,41 @@ class Episode:
     `actions` are the joint targets that the demonstrator wants in each state (rad); `joint_targets` the command that
     was in force when the state was observed (rad), so what was executed at step t, noise included, is
     `joint_targets[t + 1]`. `extra` holds further observation vectors (T, k), for example the privileged
-    "environment_state".
+    "environment_state". `stamps` says when what a step shows was captured (monotonic ns): a column for the joints, then
+    one for each camera in the order of their names; None where nobody kept them.
     """
 
     task: str
-    images: Mapping[str, Sequence[bytes]]  # camera name -> T PNG images
+    images: Mapping[str, Images]  # camera name -> T images
     joint_positions: NDArray[np.float32]  # measured, rad, (T, n)
     joint_targets: NDArray[np.float32]  # rad, (T, n)
     actions: NDArray[np.float32]  # rad, (T, n)
     extra: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    stamps: NDArray[np.int64] | None = None  # (T, 1 + cameras)
+    facts: Facts = field(default_factory=Facts)
 
     def __len__(self) -> int:
         return len(self.actions)
 
-    def frames(self, camera: str) -> NDArray[np.uint8]:
+    def frames(self, camera: str) -> Frames:
         """The decoded images of one camera, (T, H, W, 3) RGB."""
-        return np.stack([decode_png(image) for image in self.images[camera]])
-
-
-def encode_png(image: NDArray[np.uint8]) -> bytes:
-    """An (H, W, 3) RGB image as PNG."""
-    import cv2
-
-    done, data = cv2.imencode(".png", image[..., ::-1])
-    if not done:
-        raise DatasetError(f"an image of shape {image.shape} and type {image.dtype} could not be encoded as PNG")
-    return bytes(data.tobytes())
-
-
-def decode_png(data: bytes) -> NDArray[np.uint8]:
-    """The (H, W, 3) RGB image of `encode_png`."""
-    import cv2
-
-    image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise DatasetError("an image in the dataset is not a PNG; the data file is damaged")
-    return np.ascontiguousarray(image[..., ::-1], dtype=np.uint8)
-
-
-class DatasetWriter:
-    """Appends episodes to a folder, new or existing. One writer a folder; not thread-safe."""
-
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        fps: int,
-        images: Mapping[str, tuple[int, int]],
-        joint_names: Sequence[str],
-        robot_type: str,
-        extra: Mapping[str, Sequence[str]] | None = None,
-    ) -> None:
-        """`images` maps camera name to (height, width), `extra` an observation name to its components' names.
-        Raises `DatasetError` when the folder holds a dataset of other features or rate."""
-        self.folder = folder
-        self._extra = dict(extra or {})
-        vectors = {STATE: joint_names, TARGETS: joint_names, ACTION: joint_names}
-        vectors |= {f"observation.{name}": components for name, components in self._extra.items()}
-        self.features = fmt.make_features(images, vectors)
-        self._schema = fmt.arrow_schema(self.features)
-        self._cameras = tuple(images)
-        self._fps = fps
-        self._robot_type = robot_type
-        self._tasks: list[str] = []
-        self._rows: list[dict[str, Any]] = []  # of the episodes table, packed episodes only
-        self._staged: list[Path] = []
-        if (folder / fmt.INFO_PATH).exists():
-            self._continue()
-        self._staging = folder / STAGING
-        self._staging.mkdir(parents=True, exist_ok=True)
-        for path in sorted(self._staging.glob("episode-*.parquet")):
-            if int(path.stem.split("-")[1]) < len(self._rows):
-                path.unlink()  # packed before the crash
-            else:
-                self._staged.append(path)
-
-    def __enter__(self) -> DatasetWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __len__(self) -> int:
-        return len(self._rows) + len(self._staged)
-
-    def _continue(self) -> None:
-        present = Dataset(self.folder)
-        if present.features != self.features or present.fps != self._fps:
-            raise DatasetError(f"{self.folder} holds a dataset of other features or another rate; choose a new folder")
-        self._tasks = list(present.tasks)
-        self._rows = present.rows
-
-    def add(self, episode: Episode) -> int:
-        """Store an episode; returns its index. Durable on return. Raises `DatasetError` when it does not fit."""
-        self._check(episode)
-        index = len(self)
-        path = self._staging / f"episode-{index:06d}.parquet"
-        table = self._table(episode)
-        fmt.write_parquet(path, [table.replace_schema_metadata({**table.schema.metadata, b"task": episode.task})])
-        self._staged.append(path)
-        if sum(staged.stat().st_size for staged in self._staged) >= fmt.DATA_FILE_MB * 2**20:
-            self._pack()
-        return index
-
-    def close(self) -> None:
-        """Pack what is staged and write the metadata; may be called more than once."""
-        if self._staged or not (self.folder / fmt.INFO_PATH).exists():
-            self._pack()
-        if self._staging.exists() and not any(self._staging.iterdir()):
-            self._staging.rmdir()
-
-    def _check(self, episode: Episode) -> None:
-        if len(episode) == 0:
-            raise DatasetError("an episode without steps cannot be stored")
-        if set(episode.images) != set(self._cameras) or set(episode.extra) != set(self._extra):
-            raise DatasetError(
-                f"the episode has cameras {sorted(episode.images)} and extras {sorted(episode.extra)}, "
-                f"{self.folder} expects {sorted(self._cameras)} and {sorted(self._extra)}"
-            )
-        for name, values in self._vectors(episode).items():
-            expected = (len(episode), self.features[name]["shape"][0])
-            if values.shape != expected:
-                raise DatasetError(f"{name} has shape {values.shape}, expected {expected}")
-            if not np.all(np.isfinite(values)):
-                raise DatasetError(f"{name} has a value that is not finite")
-        for camera, images in episode.images.items():
-            if len(images) != len(episode):
-                raise DatasetError(f"camera {camera} has {len(images)} images for {len(episode)} steps")
-
-    @staticmethod
-    def _vectors(episode: Episode) -> dict[str, NDArray[np.float32]]:
-        vectors = {STATE: episode.joint_positions, TARGETS: episode.joint_targets, ACTION: episode.actions}
-        return vectors | {f"observation.{name}": values for name, values in episode.extra.items()}
-
-    def _table(self, episode: Episode) -> pa.Table:
-        """The episode's rows; `index`, `episode_index` and `task_index` stay 0 until it is packed."""
-        length = len(episode)
-        steps = np.arange(length)
-        columns: dict[str, pa.Array] = {}
-        for name, values in self._vectors(episode).items():
-            flat = pa.array(np.ascontiguousarray(values, dtype=np.float32).ravel())
-            columns[name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
-        for camera in self._cameras:
-            images = [{"bytes": image, "path": f"frame-{i:06d}.png"} for i, image in enumerate(episode.images[camera])]
-            columns[fmt.IMAGE_PREFIX + camera] = pa.array(images, fmt.IMAGE_TYPE)
-        columns["timestamp"] = pa.array((steps / self._fps).astype(np.float32))
-        columns["frame_index"] = pa.array(steps.astype(np.int64))
-        for name in ("episode_index", "index", "task_index"):
-            columns[name] = pa.array(np.zeros(length, dtype=np.int64))
-        return pa.table(columns, schema=self._schema)
-
-    def _pack(self) -> None:
-        """Move staged episodes into one data file. info.json is written last: until then the old dataset stands, and
-        a writer that finds the staged files again writes the same files over."""
-        file = 1 + max(
-            (row["data/chunk_index"] * fmt.FILES_PER_CHUNK + row["data/file_index"] for row in self._rows), default=-1
-        )
-        where = dict(zip(("chunk_index", "file_index"), divmod(file, fmt.FILES_PER_CHUNK), strict=True))
-        tables: list[pa.Table] = []
-        rows: list[dict[str, Any]] = []
-        start = self._rows[-1]["dataset_to_index"] if self._rows else 0
-        for path in self._staged:
-            staged = pq.read_table(path)
-            task = staged.schema.metadata[b"task"].decode()
-            if task not in self._tasks:
-                self._tasks.append(task)
-            numbers = {
-                "index": np.arange(start, start + staged.num_rows),
-                "episode_index": np.full(staged.num_rows, len(self._rows) + len(rows)),
-                "task_index": np.full(staged.num_rows, self._tasks.index(task)),
-            }
-            for name, values in numbers.items():
-                position = staged.schema.get_field_index(name)
-                staged = staged.set_column(position, name, pa.array(values.astype(np.int64)))
-            table = staged.replace_schema_metadata(self._schema.metadata)
-            tables.append(table)
-            rows.append(
-                {
-                    "episode_index": len(self._rows) + len(rows),
-                    "tasks": [task],
-                    "length": table.num_rows,
-                    "dataset_from_index": start,
-                    "dataset_to_index": start + table.num_rows,
-                    **{f"data/{key}": value for key, value in where.items()},
-                    **{f"meta/episodes/{key}": value for key, value in where.items()},
-                    **fmt.flatten(self._stats(table)),
-                }
-            )
-            start += table.num_rows
-        if tables:
-            fmt.write_parquet(self.folder / fmt.DATA_PATH.format(**where), tables)
-            fmt.write_parquet(self.folder / fmt.EPISODES_PATH.format(**where), [pa.Table.from_pylist(rows)])
-            self._rows += rows
-            fmt.write_json(self.folder / fmt.STATS_PATH, fmt.pool_rows(self._rows, self.features))
-        fmt.write_parquet(self.folder / fmt.TASKS_PATH, [fmt.tasks_table(self._tasks)])
-        fmt.write_json(self.folder / fmt.INFO_PATH, self._info())
-        for path in self._staged:
-            path.unlink()
-        self._staged.clear()
-
-    def _stats(self, table: pa.Table) -> fmt.Stats:
-        stats: fmt.Stats = {}
-        for name, feature in self.features.items():
-            column = table[name]
-            if feature["dtype"] == "image":
-                # A tenth of the frames is enough for colour statistics, and decoding is most of the cost.
-                sample = [decode_png(column[i]["bytes"].as_py()) for i in range(0, len(column), 10)]
-                stats[name] = fmt.describe_images(np.stack(sample))
-            else:
-                values = np.asarray(column.to_pylist())
-                stats[name] = fmt.describe(values if values.ndim > 1 else values[:, None])
-        return stats
-
-    def _info(self) -> dict[str, Any]:
-        frames = self._rows[-1]["dataset_to_index"] if self._rows else 0
-        return {
-            "codebase_version": fmt.CODEBASE_VERSION,
-            "robot_type": self._robot_type,
-            "total_episodes": len(self._rows),
-            "total_frames": frames,
-            "total_tasks": len(self._tasks),
-            "chunks_size": fmt.FILES_PER_CHUNK,
-            "data_files_size_in_mb": fmt.DATA_FILE_MB,
-            "video_files_size_in_mb": 500,
-            "fps": self._fps,
-            "splits": {"train": f"0:{len(self._rows)}"},
-            "data_path": fmt.DATA_PATH,
-            "video_path": None,
-            "features": self.features,
-        }
+        return decoded(self.images[camera])
 
 
 class Dataset:
-    """A dataset folder, opened for reading. Iterating yields episodes in order; one is in memory at a time."""
+    """A dataset folder, opened for reading. Iterating yields episodes in order; one is in memory at a time.
+
+    `rows` is the episodes table, `cameras` maps each camera's name to its feature's.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Raises `DatasetError` when `folder` holds no dataset of this version."""
         self.folder = folder
         path = folder / fmt.INFO_PATH
         if not path.exists():
-            raise DatasetError(f"{folder} holds no dataset ({fmt.INFO_PATH} is missing); make one: gato-arm collect")
+            raise DatasetError(
+                f"{folder} holds no dataset ({fmt.INFO_PATH} is missing); make one: gato-arm record or gato-arm collect"
+            )
         self.info: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         version = self.info.get("codebase_version")
         if version != fmt.CODEBASE_VERSION:
@@ -292,13 +91,30 @@ class Dataset:
                 "convert it with lerobot's converter"
             )
         self.features: fmt.Features = self.info["features"]
+        if missing := [name for name in (STATE, ACTION) if name not in self.features]:
+            raise DatasetError(f"{folder} has no {missing[0]}: there is nothing to imitate in it")
         self.fps = int(self.info["fps"])
-        self.tasks: tuple[str, ...] = tuple(pq.read_table(folder / fmt.TASKS_PATH)["task"].to_pylist())
+        self.cameras = {camera_name(name): name for name, feature in self.features.items() if is_camera(feature)}
+        self.tasks = self._read_tasks()
+        self.rows = self._read_rows()
+
+    def _read_tasks(self) -> tuple[str, ...]:
+        if not self.info["total_episodes"]:
+            return ()
+        table = pq.read_table(self.folder / fmt.TASKS_PATH)
+        text = "task" if "task" in table.column_names else "__index_level_0__"  # pandas' name for a nameless index
+        by_index = sorted(zip(table["task_index"].to_pylist(), table[text].to_pylist(), strict=True))
+        return tuple(task for _, task in by_index)
+
+    def _read_rows(self) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
-        for file in sorted((folder / "meta" / "episodes").glob("*/*.parquet")):
+        for file in sorted((self.folder / "meta" / "episodes").glob("*/*.parquet")):
             rows += pq.read_table(file).to_pylist()
         rows.sort(key=lambda row: int(row["episode_index"]))
-        self.rows = rows[: self.info["total_episodes"]]  # more rows mean that packing was cut short
+        total = int(self.info["total_episodes"])
+        if len(rows) < total:
+            raise DatasetError(f"{self.folder}: info.json says {total} episodes, meta/episodes lists {len(rows)}")
+        return rows[:total]  # more rows mean that an episode was being written when the writer was killed
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -307,9 +123,51 @@ class Dataset:
         for index in range(len(self)):
             yield self[index]
 
-    def __getitem__(self, index: int) -> Episode:
-        """Episode `index`, read from its data file. Raises IndexError."""
+    def image_size(self, camera: str) -> tuple[int, int]:
+        """(height, width) of a camera's images."""
+        feature = self.features[self.cameras[camera]]
+        names = feature.get("names") or ["height", "width", "channels"]
+        sizes = {name[0]: int(size) for name, size in zip(names, feature["shape"], strict=True)}
+        return sizes["h"], sizes["w"]
+
+    def facts(self, index: int) -> Facts:
+        """What the episodes table says about episode `index`, which need not be read for it."""
         row = self.rows[index]
+        return Facts(**{each.name: row.get(fmt.FACT_PREFIX + each.name) for each in fields(Facts)})
+
+    def robot(self, fingerprint: str) -> dict[str, Any]:
+        """The robot of that fingerprint as it was described when it recorded. Raises `DatasetError`."""
+        path = self.folder / fmt.ROBOTS_PATH.format(fingerprint=fingerprint)
+        if not path.exists():
+            raise DatasetError(f"{path} is missing: the robot of that recording is not known")
+        description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return description
+
+    def __getitem__(self, index: int) -> Episode:
+        """Episode `index`, read from its files. Raises IndexError, and `DatasetError` for a damaged file."""
+        row = self.rows[index]
+        table = self._table(row)
+        images: dict[str, Images] = {}
+        for camera, name in self.cameras.items():
+            if self.features[name]["dtype"] == "video":
+                images[camera] = self._video(row, name)
+            else:
+                images[camera] = self._pictures(table, name)
+        own = (STATE, TARGETS)
+        extra = {
+            name.removeprefix("observation."): _matrix(table, name).astype(np.float32)
+            for name, feature in self.features.items()
+            if name.startswith("observation.") and name not in own and feature["dtype"].startswith(("float", "int"))
+        }
+        state, actions = _matrix(table, STATE).astype(np.float32), _matrix(table, ACTION).astype(np.float32)
+        if TARGETS in self.features:
+            targets = _matrix(table, TARGETS).astype(np.float32)
+        else:  # what was wanted a step ago is in force now
+            targets = np.concatenate([state[:1], actions[:-1]])
+        stamps = _matrix(table, STAMPS).astype(np.int64) if STAMPS in self.features else None
+        return Episode(row["tasks"][0], images, state, targets, actions, extra, stamps, self.facts(index))
+
+    def _table(self, row: Mapping[str, Any]) -> pa.Table:
         path = self.folder / self.info["data_path"].format(
             chunk_index=row["data/chunk_index"], file_index=row["data/file_index"]
         )
@@ -322,19 +180,39 @@ class Dataset:
                 f"{path} has {table.num_rows} rows of episode {row['episode_index']}, "
                 f"its metadata says {row['length']}; the file is damaged"
             )
-        images: dict[str, Sequence[bytes]] = {}
-        extra: dict[str, NDArray[np.float32]] = {}
-        for name, feature in self.features.items():
-            if feature["dtype"] == "image":
-                column = table[name].combine_chunks()
-                images[name.removeprefix(fmt.IMAGE_PREFIX)] = pc.struct_field(column, "bytes").to_pylist()
-            elif name.startswith("observation.") and name not in (STATE, TARGETS):
-                extra[name.removeprefix("observation.")] = _matrix(table, name)
-        return Episode(
-            row["tasks"][0], images, _matrix(table, STATE), _matrix(table, TARGETS), _matrix(table, ACTION), extra
+        return table
+
+    def _video(self, row: Mapping[str, Any], name: str) -> Frames:
+        path = self.folder / self.info["video_path"].format(
+            video_key=name,
+            chunk_index=row[f"videos/{name}/chunk_index"],
+            file_index=row[f"videos/{name}/file_index"],
         )
+        return read_video(path, row[f"videos/{name}/from_timestamp"], row["length"], self.fps)
+
+    def _pictures(self, table: pa.Table, name: str) -> list[bytes]:
+        """The encoded images of a column; one that is not in the table lies beside it."""
+        column = table[name].combine_chunks()
+        contents = pc.struct_field(column, "bytes").to_pylist()
+        paths = pc.struct_field(column, "path").to_pylist()
+        return [
+            (self.folder / path).read_bytes() if content is None else content
+            for content, path in zip(contents, paths, strict=True)
+        ]
 
 
-def _matrix(table: pa.Table, name: str) -> NDArray[np.float32]:
+def is_camera(feature: Mapping[str, Any]) -> bool:
+    """Whether a feature is a camera's."""
+    return feature["dtype"] in ("image", "video")
+
+
+def camera_name(feature: str) -> str:
+    """The camera behind a feature's name: "observation.images.wrist" is "wrist"."""
+    return feature.removeprefix(fmt.IMAGE_PREFIX).removeprefix("observation.")
+
+
+def _matrix(table: pa.Table, name: str) -> NDArray[Any]:
+    """A column of vectors, or of single numbers, as (T, k)."""
     column = table[name].combine_chunks()
-    return np.asarray(column.flatten(), dtype=np.float32).reshape(table.num_rows, -1)
+    values = column if pa.types.is_primitive(column.type) else column.flatten()
+    return np.asarray(values).reshape(table.num_rows, -1)

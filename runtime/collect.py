@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.dataset import DatasetWriter, Episode, encode_png
+from policies.dataset import Episode, Facts
+from policies.dataset_writer import DatasetWriter
+from runtime.demonstration import EpisodeBuilder
 from runtime.evaluate import EXPERT, image_size, make_policy, spread, verified
 from runtime.report import SUCCESS, EpisodeOutcome
 
@@ -85,7 +87,7 @@ def collect(
 
 
 class _Labelled:
-    """A policy that lets `driver` act and keeps what it saw and what the demonstrator would have done."""
+    """A policy that lets `driver` act and keeps what the demonstrator would have done, and where the blocks are."""
 
     rate = float(RATE)
 
@@ -95,11 +97,8 @@ class _Labelled:
         self.name = driver.name
         self._world, self._driver, self._noise, self._rng = world, driver, noise, rng
         self._expert = ExpertPolicy(world)
-        self._images: dict[str, list[bytes]] = {}
-        self._positions: list[NDArray[np.float64]] = []
-        self._targets: list[NDArray[np.float64]] = []
-        self._labels: list[NDArray[np.float64]] = []
-        self._blocks: list[NDArray[np.float64]] = []
+        self.labels: list[NDArray[np.float64]] = []
+        self.blocks: list[NDArray[np.float64]] = []
 
     def reset(self, task: str) -> None:
         self._driver.reset(task)
@@ -108,31 +107,13 @@ class _Labelled:
     def act(self, observation: Observation) -> Action:
         from sim.world import COLOURS
 
-        for camera, image in observation.images.items():
-            self._images.setdefault(camera, []).append(encode_png(image))
-        self._positions.append(np.asarray(observation.proprioception["joint_positions"]))
-        self._targets.append(np.asarray(observation.proprioception["joint_targets"]))
-        label = self._expert.act(observation).targets
-        self._labels.append(label)
-        self._blocks.append(np.concatenate([self._world.block_pose(colour)[0] for colour in COLOURS]))
+        self.labels.append(self._expert.act(observation).targets)
+        self.blocks.append(np.concatenate([self._world.block_pose(colour)[0] for colour in COLOURS]))
         action = self._driver.act(observation)
         if self._noise > 0.0:
             noisy = action.targets + self._rng.normal(0.0, self._noise, size=action.targets.shape)
             action = replace(action, targets=noisy)
         return action
-
-    def episode(self, task: str) -> Episode:
-        def matrix(rows: list[NDArray[np.float64]]) -> NDArray[np.float32]:
-            return np.stack(rows).astype(np.float32)
-
-        return Episode(
-            task,
-            self._images,
-            matrix(self._positions),
-            matrix(self._targets),
-            matrix(self._labels),
-            {BLOCK_POSITIONS: matrix(self._blocks)},
-        )
 
 
 def _drive(settings: CollectSettings, driver: Path | None, size: tuple[int, int], index: int) -> Collected:
@@ -147,8 +128,11 @@ def _drive(settings: CollectSettings, driver: Path | None, size: tuple[int, int]
         labelled.append(_Labelled(world, make_policy(driver, world), settings.noise, rng))
         return labelled[0]
 
-    episode = run_lockstep(make, asked, seed, image_size=size)
-    result = episode.result
-    outcome = EpisodeOutcome(index, seed, asked, result.outcome, result.steps, result.seconds)
-    keep = result.steps > 0 and (result.outcome == SUCCESS or settings.keep_failures)
-    return Collected(outcome, labelled[0].episode(asked) if keep else None)
+    with EpisodeBuilder() as builder:
+        result = run_lockstep(make, asked, seed, image_size=size, subscribers=[builder]).result
+        outcome = EpisodeOutcome(index, seed, asked, result.outcome, result.steps, result.seconds)
+        if result.steps == 0 or not (result.outcome == SUCCESS or settings.keep_failures):
+            return Collected(outcome, None)
+        episode = builder.episode(Facts(seed=seed, outcome=result.outcome, demonstrator=labelled[0].name))
+    labels, blocks = (np.stack(rows).astype(np.float32) for rows in (labelled[0].labels, labelled[0].blocks))
+    return Collected(outcome, replace(episode, actions=labels, extra={BLOCK_POSITIONS: blocks}))

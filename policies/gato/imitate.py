@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from policies.dataset import STATE, Dataset, DatasetError
-from policies.dataset_format import IMAGE_PREFIX
+from policies.dataset import Dataset, DatasetError
+from policies.dataset_format import IMAGE_PREFIX, STATE
 from policies.gato.codec import Codec
 from policies.gato.data import Replay, Scene
 from policies.gato.model import Gato

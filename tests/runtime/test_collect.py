@@ -24,6 +24,9 @@ def test_demonstrations_come_back_and_more_can_be_added(tmp_path: Path) -> None:
     assert episode.frames("fixed").shape == (len(episode), 64, 64, 3)
     # Without noise what was executed is the label, in the command of the next step.
     assert np.abs(episode.joint_targets[1:] - episode.actions[:-1]).max() < 1e-6
+    assert [facts.seed for facts in map(dataset.facts, range(3))] == [20, 21, 22]
+    assert episode.facts.outcome == "success" and episode.facts.demonstrator == "expert"
+    assert (np.diff(episode.stamps[:, 1:], axis=0) == 50_000_000).all()  # ns, by the simulated clock
     blocks = episode.extra["environment_state"].reshape(-1, 3, 3)
     assert np.abs(blocks[0, :, 2] - 0.014).max() < 0.002  # m: three cubes of 28 mm on the table
     red, green = blocks[-1, 0], blocks[-1, 1]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from policies.dataset import Dataset, DatasetWriter, Episode
+from policies.dataset import Dataset
+from policies.dataset_writer import DatasetWriter
 from policies.gato.config import ModelConfig
 from policies.gato.model import Gato
 from policies.gato.sequence import SequenceSpec
@@ -60,8 +61,7 @@ def test_only_the_simulator_s_own_demonstrations_are_mirrored_and_recoloured(
         joint_names=("a", "b", "c", "d", "e", "f"),
         robot_type="so101",
     ) as writer:
-        vectors = (episode.joint_positions, episode.joint_targets, episode.actions)
-        writer.add(Episode(episode.task, episode.images, *(np.array(vector) for vector in vectors)))
+        writer.add(replace(episode, extra={}))
     assert _scene(Dataset(tmp_path), text) is None
 
 

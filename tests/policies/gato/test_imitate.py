@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from policies.dataset import Dataset, DatasetError, DatasetWriter, Episode, encode_png
+from policies.dataset import Dataset, DatasetError, Episode
+from policies.dataset_images import encode_png
+from policies.dataset_writer import DatasetWriter
 from policies.gato.codec import Codec
 from policies.gato.config import ModelConfig
 from policies.gato.imitate import imitate, load_replay
@@ -53,7 +55,8 @@ def write(folder: Path, *, episodes: int = 2, fps: int = 20, camera: tuple[int, 
             vectors = [
                 values.astype(np.float32) for values in (targets - 0.01, targets, targets + np.array([way, 0.0]))
             ]
-            writer.add(Episode(TASKS[index % 2], {"eye": images}, *vectors))
+            stamps = np.arange(24).reshape(12, 2) * 10**7
+            writer.add(Episode(TASKS[index % 2], {"eye": images}, *vectors, stamps=stamps))
     return Dataset(folder)
 
 
