@@ -38,6 +38,7 @@ USER_ERRORS = (
     ("runtime.supervisor", "RefusedError"),
     ("runtime.stage", "StageFault"),
     ("runtime.bench.figures", "BenchError"),
+    ("runtime.rollouts", "RolloutError"),
     ("runtime.recording", "RecordingError"),
 )
 EXTRAS = {"torch": "train", "onnx": "train", "onnxscript": "train", "pyarrow": "dataset"}  # module -> extra

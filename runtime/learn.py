@@ -1,46 +1,86 @@
-"""`gato-arm train` without a dataset: DAgger in simulation, from nothing to a checkpoint.
+"""`gato-arm train` without a dataset: DAgger in simulation, from nothing, a checkpoint or an artifact to a checkpoint.
 
 Wires the worlds (rollouts.py) to the learner (policies/gato). Imports torch only when called.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from policies.policy import PolicyError
+from runtime.bench.products import billions, window_products
+from runtime.mixture import Mixture
 from runtime.rollouts import Rollouts
-from runtime.so101_policy import CHANNEL_ORDERS, MIRRORED_JOINTS, ROLES, SEQUENCE, colour_tasks, mirrored_ids
-from sim.tasks import TASKS, Task
+from runtime.so101_policy import (
+    CHANNEL_ORDERS,
+    MIRRORED_JOINTS,
+    MIRRORED_TRUTH,
+    ROLES,
+    SEQUENCE,
+    colour_tasks,
+    mirrored_ids,
+    named_words,
+    trained_phrasings,
+)
+from runtime.training_log import TrainingLog, peak_of
+from sim.tasks import TASKS
 
 if TYPE_CHECKING:
     import torch
 
-    from policies.gato.data import Scene
+    from policies.gato.data import Replay, Scene
+    from policies.gato.ranks import Ranks
     from policies.gato.text import Text
+    from policies.gato.train import Trainer
+
+SAVE_EVERY = 60.0  # s
+PARTS = 2  # of the worlds: one is simulated while the other waits for the policy
+STEPS_A_SECOND = 40  # of each world, at most; the replay has room for so many
+REPLAY_SHARE = 0.5  # of a GPU's memory
+REPLAY_BYTES = 4e9  # without one
+STATE, CHECKPOINT = "state.pt", "checkpoint.pt"
+BACKWARD = 3  # products of an iteration, for each of the forward pass: itself and two backward
 
 
-def named_words(text: Text, task: Task) -> tuple[int, int]:
-    """Which of the instruction's tokens name the moved and the base block; each colour is one token."""
-    ids = text.encode(task.text).tolist()
-    first, second = (ids.index(int(text.encode(f"the {colour}")[-1])) for colour in (task.moved, task.base))
-    return first, second
+@dataclass(frozen=True)
+class LearnSettings:
+    """What to train, on what, and for how long."""
+
+    seconds: float
+    demonstrate: float  # s at the beginning in which the demonstrator drives
+    size: str = "9M"
+    workers: int = 2  # processes of each rank that simulate
+    worlds: int = 8  # of each of them
+    seed: int = 0
+    device: str = "auto"
+    batch: int = 256
+    learning_rate: float = 5e-4
+    compiled: bool = False
+    init: Path | None = None  # a checkpoint or an artifact's folder
+    resume: bool = False  # go on where the folder's last training was saved
+    mixture: Mixture | None = None  # the project's own
 
 
-def stacking_scene(text: Text) -> Scene:
+def stacking_scene(text: Text, *, kept_out: tuple[int, ...] = ()) -> Scene:
     """What the stacking tasks are about, and the symmetries of the simulated table."""
     from policies.gato.data import Scene
 
     return Scene(
         roles=ROLES,
-        names=tuple(named_words(text, task) for task in TASKS),
+        names=tuple(
+            tuple(named_words(text, task, phrase) for phrase in trained_phrasings(task, text)) for task in TASKS
+        ),
         mirrored_ids=mirrored_ids(),
         mirrored_actions=MIRRORED_JOINTS,
-        mirrored_truth=(1, 4),
+        mirrored_truth=MIRRORED_TRUTH,
         channel_orders=CHANNEL_ORDERS,
         colour_tasks=colour_tasks(),
+        kept_out=kept_out,
     )
 
 
@@ -55,88 +95,163 @@ def prepared(device: str, seed: int) -> torch.device:
 
 def learn(
     out: Path,
+    settings: LearnSettings,
     *,
-    seconds: float,
-    demonstrate: float,
-    size: str = "9M",
-    workers: int = 2,
-    worlds: int = 8,
-    seed: int = 0,
-    device: str = "auto",
-    batch: int = 256,
-    compiled: bool = False,
-    init: Path | None = None,
     report: Callable[[dict[str, float]], None] = lambda measures: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Train for `seconds`, write `out`/checkpoint.pt and `out`/training.jsonl, return what the card should say.
+    """Train, write `out`/checkpoint.pt, `out`/state.pt to resume from, and logs; return what the card should say.
 
-    The network begins with the weights of the checkpoint or artifact `init`; of more layers than it has itself it
-    takes the first ones, which is where words find what they name. `workers` processes simulate `worlds` worlds each.
-    Two runs differ in the order of floating-point sums and in how much simulation fits in a second; `seed` fixes
-    everything else.
+    With fewer layers than what it begins from, the network takes the first ones, which is where words find what they
+    name. Under torchrun every process has a GPU, worlds and a replay of its own; the first one writes and reports. A
+    resumed training goes on with weights, optimiser, moving average, schedule and iteration as they were; experience is
+    simulated anew, in other worlds. Two runs differ in the order of floating-point sums and in how much simulation
+    fits in a second; `seed` fixes everything else. Raises `PolicyError`, and `RolloutError` when the simulation dies.
     """
+    from policies.gato.ranks import Ranks
+
+    ranks = Ranks.join(settings.device)
+    try:
+        said = _learn(out, settings, ranks, report, say)
+    finally:
+        ranks.leave()
+    return said
+
+
+def _learn(
+    out: Path,
+    settings: LearnSettings,
+    ranks: Ranks,
+    report: Callable[[dict[str, float]], None],
+    say: Callable[[str], None],
+) -> dict[str, Any]:
     import torch
 
     from policies.gato.config import SIZES
-    from policies.gato.dagger import dagger
-    from policies.gato.data import Replay
+    from policies.gato.dagger import Course, dagger
     from policies.gato.model import Gato
     from policies.gato.text import Text
     from policies.gato.train import TrainConfig, Trainer, save_checkpoint
     from policies.gato.weights import begin_from
 
-    out.mkdir(parents=True, exist_ok=True)
-    chosen = prepared(device, seed)
+    prepared(settings.device, settings.seed)
     text = Text()
-    config = TrainConfig(batch=batch)
-    model = Gato(SIZES[size], SEQUENCE, text.vocab_size).to(chosen)
-    if init is not None:
-        begin_from(model, init)
-    trainer = Trainer(model, config, compiled=compiled)
-    streams = workers * worlds
-    capacity = int(seconds * 25) + 200
-    texts = tuple(text.encode(task.text) for task in TASKS)
-    replay = Replay(SEQUENCE, texts, streams, capacity, chosen, stacking_scene(text))
-    log = out / "training.jsonl"
-    log.write_text("")
+    config = TrainConfig(batch=settings.batch, learning_rate=settings.learning_rate)
+    model = Gato(SIZES[settings.size], SEQUENCE, text.vocab_size).to(ranks.device)
+    if settings.init is not None and not settings.resume:
+        begin_from(model, settings.init)
+    trainer = Trainer(model, config, compiled=settings.compiled, ranks=ranks)
+    mixture = settings.mixture or Mixture.load()
+    begun = _resume(out / STATE, trainer, mixture) if settings.resume else 0.0
+    replay = _replay(settings, mixture, text, ranks.device)
+    out.mkdir(parents=True, exist_ok=True)
     saved = time.monotonic()
 
-    def reported(measures: dict[str, float]) -> None:
-        nonlocal saved
-        with log.open("a") as file:
-            file.write(json.dumps(measures) + "\n")
-        if time.monotonic() - saved > 60:
-            save_checkpoint(out / "checkpoint.pt", trainer.averaged(), details(measures))
-            saved = time.monotonic()
-        report(measures)
+    def save(measures: dict[str, float]) -> None:
+        save_checkpoint(out / CHECKPOINT, trainer.averaged(), details(measures))
+        elapsed = measures.get("seconds", begun)
+        _write_state(out / STATE, {"trainer": trainer.state(), "seconds": elapsed, "mixture": mixture.describe()})
 
     def details(measures: dict[str, float]) -> dict[str, Any]:
         return {
             "method": "behaviour cloning and DAgger in simulation",
-            "size": size,
-            "began_from": "nothing" if init is None else init.name,
-            "seed": seed,
-            "seconds": round(measures.get("seconds", 0)),
-            "demonstrated_seconds": demonstrate,
+            "size": settings.size,
+            "began_from": "nothing" if settings.init is None else settings.init.name,
+            "seed": settings.seed,
+            "seconds": round(measures.get("seconds", begun)),
+            "demonstrated_seconds": settings.demonstrate,
             "iterations": trainer.iterations,
-            "control_steps": replay.size * streams,
-            "batch": f"{config.batch} sequences of {config.length} timesteps",
+            "control_steps": round(measures.get("steps", 0)),
+            "batch": f"{ranks.count} x {config.batch} sequences of {config.length} timesteps",
+            "learning_rate": config.learning_rate,
+            "mixture": mixture.describe(),
             "auxiliary": "positions of the two named blocks, and which patch shows them (training only)",
-            "device": torch.cuda.get_device_name() if chosen.type == "cuda" else "cpu",
+            "device": f"{ranks.count} x {_name(ranks.device)}",
             "torch": torch.__version__.split("+")[0],
         }
 
-    with Rollouts(workers, worlds, seed) as rollouts:
-        last = dagger(
-            trainer,
-            rollouts,
-            replay,
-            seconds=seconds,
-            demonstrate=demonstrate,
-            seed=seed,
-            report=reported,
-            report_every=min(10.0, seconds / 5),
+    tokens = ranks.count * config.batch * (SEQUENCE.text + config.length * SEQUENCE.block)
+    work = BACKWARD * 1e9 * billions(window_products(model.config, SEQUENCE, config.length, config.batch))
+    peak = peak_of(_name(ranks.device))
+
+    def reported(measures: dict[str, float]) -> None:
+        nonlocal saved
+        rate = measures["iterations_per_s"]
+        measures["tokens_per_s"] = tokens * rate
+        if peak is not None:
+            measures["mfu"] = work * rate / peak
+        if not ranks.first:
+            return
+        log.add(measures)
+        if time.monotonic() - saved > SAVE_EVERY:
+            save(measures)
+            saved = time.monotonic()
+        report(measures)
+
+    with ExitStack() as stack:
+        if ranks.first:
+            log = stack.enter_context(TrainingLog(out, resumed=settings.resume, say=say))
+        seed = (settings.seed, ranks.rank, round(begun))
+        each = max(1, settings.worlds // PARTS)
+        sources = [
+            stack.enter_context(Rollouts(settings.workers, each, (*seed, part), mixture)) for part in range(PARTS)
+        ]
+        course = Course(
+            settings.seconds,
+            settings.demonstrate,
+            seed=settings.seed,
+            report_every=min(10.0, settings.seconds / 5),
+            begun=begun,
         )
-    said = details(last)
-    save_checkpoint(out / "checkpoint.pt", trainer.averaged(), said)
-    return said
+        last = dagger(trainer, sources, replay, course, report=reported)
+    if ranks.first:
+        save(last)
+    return details(last)
+
+
+def _replay(settings: LearnSettings, mixture: Mixture, text: Text, device: torch.device) -> Replay:
+    """As much room as the training can fill, or as the device has."""
+    import torch
+
+    from policies.gato.data import Replay
+
+    streams = settings.workers * PARTS * max(1, settings.worlds // PARTS)
+    image_bytes = sum(3 * height * width for _, height, width in SEQUENCE.cameras)
+    step = image_bytes + 4 * SEQUENCE.block_ids + 2 * len(TASKS) * SEQUENCE.actions + 256
+    room = REPLAY_BYTES
+    if device.type == "cuda":
+        room = REPLAY_SHARE * torch.cuda.get_device_properties(device).total_memory
+    capacity = min(int(settings.seconds * STEPS_A_SECOND) + 200, int(room / (streams * step)))
+    texts = [[text.encode(phrase) for phrase in trained_phrasings(task, text)] for task in TASKS]
+    scene = stacking_scene(text, kept_out=mixture.kept_out_tasks)
+    return Replay(SEQUENCE, texts, streams, capacity, device, scene, parts=PARTS)
+
+
+def _resume(path: Path, trainer: Trainer, mixture: Mixture) -> float:
+    """Put the saved state into `trainer`; how many seconds it had trained. Raises `PolicyError`."""
+    import torch
+
+    if not path.is_file():
+        raise PolicyError(f"{path}: there is no training to resume; leave --resume out to begin one")
+    state = torch.load(path, weights_only=True, map_location=trainer.device)
+    if state["mixture"] != mixture.describe():
+        raise PolicyError(f"{path}: was trained on another mixture or with other things kept out; name the same again")
+    try:
+        trainer.resume(state["trainer"])
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise PolicyError(f"{path}: is of another network: {' '.join(str(error).split())[:160]}") from error
+    return float(state["seconds"])
+
+
+def _write_state(path: Path, state: dict[str, Any]) -> None:
+    """Whole or not at all: an interrupted save leaves the one before."""
+    import torch
+
+    torch.save(state, path.with_suffix(".new"))
+    path.with_suffix(".new").replace(path)
+
+
+def _name(device: torch.device) -> str:
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

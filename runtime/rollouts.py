@@ -7,7 +7,9 @@ or the demonstrator's, sometimes disturbed. Knows no torch.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -19,17 +21,18 @@ from drivers.arm import Array
 from policies.gato.config import THING
 from policies.gato.sequence import PADDING
 from runtime.clock import MILLISECOND, SimulatedClock
+from runtime.mixture import KINDS, Mixture
 from runtime.servo import ServoLoop, Target
 from runtime.so101_policy import CAMERAS, CODEC, IMAGE, SEQUENCE
 from sim import so101
-from sim.expert import STEP, Expert, yaw_of
+from sim.expert import STEP, Expert
 from sim.robot import SimulatedArm
 from sim.tasks import TASKS, Judge
 from sim.world import COLOURS, HOME, World
 
 SERVO_TICKS = 5  # a control step
 NO_WORDS = np.full(SEQUENCE.words, PADDING)  # a state is of no task; the learner puts the words in
-LIMIT = 120  # control steps: a lost episode soon gives way to a new scene
+LIMIT = 140  # control steps: a lost episode soon gives way to a new scene
 BURST = 0.015  # chance a step that a burst of random motion begins
 CLEAN = 0.25  # share of policy-driven episodes that start at home and are not disturbed: they measure success
 
@@ -40,7 +43,7 @@ class Arrays:
 
     images: NDArray[np.uint8]  # (cameras, S, 64, 64, 3)
     ids: NDArray[np.int64]  # (S, block_ids)
-    labels: NDArray[np.int64]  # (S, tasks, actions) bins, what the demonstrator would do for each task
+    labels: NDArray[np.int64]  # (S, tasks, actions) bins, what the demonstrator would do; -1 for a task kept out
     task: NDArray[np.int64]  # (S,)
     episode: NDArray[np.int64]  # (S,)
     first: NDArray[np.bool_]  # (S,)
@@ -48,6 +51,7 @@ class Arrays:
     pixels: NDArray[np.float64]  # (S, cameras, blocks, 2) where they are in the images, [u, v] in [0, 1]
     finished: NDArray[np.int64]  # (S,) 0: no; 1: success; 2: failure, of the episode before this step
     clean: NDArray[np.bool_]  # (S,) that episode was the policy's own, undisturbed
+    kind: NDArray[np.int64]  # (S,) and of this kind, a place in runtime.mixture.KINDS
     actions: NDArray[np.int64]  # (S, actions) ids, written by the policy's side
     share: NDArray[np.float64]  # (1,) of episodes that the policy drives
 
@@ -64,6 +68,7 @@ class Arrays:
             "pixels": ((streams, len(CAMERAS), len(COLOURS), 2), np.float64),
             "finished": ((streams,), np.int64),
             "clean": ((streams,), np.bool_),
+            "kind": ((streams,), np.int64),
             "actions": ((streams, SEQUENCE.actions), np.int64),
             "share": ((1,), np.float64),
         }
@@ -78,10 +83,16 @@ def _views(buffers: dict[str, Any], streams: int) -> Arrays:
     return Arrays(**views)
 
 
+class RolloutError(RuntimeError):
+    """The simulation stopped; one line."""
+
+
 class Rollouts:
     """`workers` processes with `worlds` worlds each. Alternate `observe` and `act`; a context manager."""
 
-    def __init__(self, workers: int, worlds: int, seed: int) -> None:
+    kinds = KINDS
+
+    def __init__(self, workers: int, worlds: int, seed: Sequence[int], mixture: Mixture) -> None:
         context = multiprocessing.get_context("spawn")
         self.streams = workers * worlds
         buffers: dict[str, Any] = {
@@ -93,7 +104,7 @@ class Rollouts:
         self._processes = []
         for worker in range(workers):
             ours, theirs = context.Pipe()
-            arguments = (theirs, buffers, self.streams, worker * worlds, worlds, seed)
+            arguments = (theirs, buffers, self.streams, worker * worlds, worlds, tuple(seed), mixture)
             process = context.Process(target=_work, args=arguments, daemon=True)
             process.start()
             theirs.close()
@@ -107,7 +118,7 @@ class Rollouts:
         return not self._waiting
 
     def observe(self) -> Arrays:
-        """Wait for every world; the arrays hold until `act`. Raises RuntimeError when a worker died."""
+        """Wait for every world; the arrays hold until `act`. Raises `RolloutError` when a worker died."""
         while self._waiting:
             self._collect(None)
         return self.arrays
@@ -118,7 +129,7 @@ class Rollouts:
             try:
                 pipe.recv_bytes()
             except EOFError:
-                raise RuntimeError("a simulation worker died; its traceback is above") from None
+                raise RolloutError("a simulation worker died; its traceback is above") from None
             self._waiting.discard(pipe)
 
     def act(self, actions: NDArray[np.int64], share: float) -> None:
@@ -143,9 +154,18 @@ class Rollouts:
         self.close()
 
 
-def _work(pipe: Connection, buffers: dict[str, Any], streams: int, start: int, worlds: int, seed: int) -> None:
+def _work(
+    pipe: Connection,
+    buffers: dict[str, Any],
+    streams: int,
+    start: int,
+    worlds: int,
+    seed: tuple[int, ...],
+    mixture: Mixture,
+) -> None:
     arrays = _views(buffers, streams)
-    rollouts = [Rollout(np.random.default_rng([seed, start + i]), arrays, start + i) for i in range(worlds)]
+    numbers = range(start, start + worlds)
+    rollouts = [Rollout(np.random.default_rng([*seed, number]), arrays, number, mixture) for number in numbers]
     try:
         while True:
             for rollout in rollouts:
@@ -161,8 +181,8 @@ def _work(pipe: Connection, buffers: dict[str, Any], streams: int, start: int, w
 class Rollout:
     """One world, episode after episode."""
 
-    def __init__(self, rng: np.random.Generator, arrays: Arrays, stream: int) -> None:
-        self._rng, self._arrays, self._stream = rng, arrays, stream
+    def __init__(self, rng: np.random.Generator, arrays: Arrays, stream: int, mixture: Mixture) -> None:
+        self._rng, self._arrays, self._stream, self._mixture = rng, arrays, stream, mixture
         self._world = World(image_size=(IMAGE, IMAGE))
         self._episode = stream * 1_000_000
         self._driven = False
@@ -173,16 +193,19 @@ class Rollout:
         rng, world = self._rng, self._world
         self._driven = rng.random() < self._arrays.share[0]
         self._clean = self._driven and rng.random() < CLEAN
-        world.reset(rng, arm_pose=HOME if self._clean else random_pose(rng))
+        self._setting = setting = self._mixture.draw(rng)
+        pose = HOME if self._clean else random_pose(rng)
+        world.reset(rng, arm_pose=pose, conditions=setting.conditions, shapes=setting.shapes)
         self._clock = SimulatedClock()
         self._loop = ServoLoop(SimulatedArm(world, clock=self._clock.now), self._clock)
         self._loop.connect()
         self._loop.start()
-        self._task = int(rng.integers(len(TASKS)))
-        self._judge = Judge(world, TASKS[self._task])
+        self._judge = Judge(world, TASKS[setting.task])
         self._judge.limit = LIMIT
-        self._experts = [Expert(world, task) for task in TASKS]
-        self._delay = int(rng.integers(SERVO_TICKS))  # servo ticks from observation to target: exposure and computing
+        kept_out = self._mixture.kept_out_tasks
+        self._experts = {index: Expert(world, task) for index, task in enumerate(TASKS) if index not in kept_out}
+        # Servo ticks from observation to target: exposure and computing, where the world adds no delay of its own.
+        self._delay = 0 if setting.delayed else int(rng.integers(SERVO_TICKS))
         self._targets = self._loop.state().command.copy()
         self._executed: NDArray[np.int64] | None = None
         self._burst = 0
@@ -195,21 +218,33 @@ class Rollout:
         arrays.finished[i] = 0
         if self._judge.outcome is not None:
             arrays.finished[i] = 1 if self._judge.outcome == "success" else 2
-            arrays.clean[i] = self._clean
+            arrays.clean[i], arrays.kind[i] = self._clean, self._setting.kind
             self._reset()
         sensed = {"joint_positions": self._loop.state().positions, "joint_targets": self._targets}
         SEQUENCE.write_block(arrays.ids[i], self._executed, NO_WORDS, CODEC.sense(sensed))
-        wanted = [expert.act(self._targets) for expert in self._experts]
-        self._wanted = wanted[self._task]
-        arrays.labels[i] = [CODEC.action_bins(targets, self._targets) for targets in wanted]
-        arrays.task[i], arrays.episode[i], arrays.first[i] = self._task, self._episode, self._executed is None
-        poses = [world.block_pose(colour) for colour in COLOURS]
-        points = np.stack([position for position, _ in poses])
-        yaws = 4 * np.array([yaw_of(orientation) for _, orientation in poses])
-        arrays.truth[i] = np.column_stack([points, 0.2 * np.cos(yaws), 0.2 * np.sin(yaws)])
+        task = self._setting.task
+        arrays.labels[i] = -1
+        for index, expert in self._experts.items():
+            wanted = expert.act(self._targets)
+            arrays.labels[i, index] = CODEC.action_bins(wanted, self._targets)
+            if index == task:
+                self._wanted = wanted
+        arrays.task[i], arrays.episode[i], arrays.first[i] = task, self._episode, self._executed is None
+        points = np.stack([world.block_pose(colour)[0] for colour in COLOURS])
+        arrays.truth[i] = np.column_stack([points, self._turns()])
         for camera, name in enumerate(CAMERAS):
             arrays.images[camera, i] = world.render(name)
             arrays.pixels[i, camera] = _project(points, *world.camera_matrices(name))
+
+    def _turns(self) -> Array:
+        """(blocks, 4): how each could be gripped, as THING says in policies/gato/config.py."""
+        expert = next(iter(self._experts.values()))
+        rows = []
+        for colour in COLOURS:
+            turn, box = expert.grasp_turn(colour), self._world.solids[colour].box
+            half = (0.0, 0.0) if box else (math.cos(2 * turn), math.sin(2 * turn))
+            rows.append((math.cos(4 * turn), math.sin(4 * turn), *half))
+        return 0.2 * np.array(rows)
 
     def act(self) -> None:
         """Execute one control step."""

@@ -5,6 +5,8 @@ The one place where training, rollouts and export agree on them; at run time the
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from policies.gato.codec import Codec
@@ -12,8 +14,11 @@ from policies.gato.sequence import SequenceSpec
 from policies.gato.tokens import ValueScale
 from sim.expert import STEP
 from sim.so101 import SPEC
-from sim.tasks import TASKS
+from sim.tasks import TASKS, Task, phrasings
 from sim.world import COLOURS
+
+if TYPE_CHECKING:
+    from policies.gato.text import Text
 
 RATE = 20.0  # Hz
 CAMERAS = ("fixed", "wrist")
@@ -36,6 +41,7 @@ CODEC = Codec(
 
 ROLES = tuple((COLOURS.index(task.moved), COLOURS.index(task.base)) for task in TASKS)  # of each task
 MIRRORED_JOINTS = (0, 4)  # pan and roll change sign in a mirror
+MIRRORED_TRUTH = (1, 4, 6)  # y and the sines of an angle, of policies/gato/config.py's THING
 CHANNEL_ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
 
 
@@ -54,3 +60,33 @@ def colour_tasks() -> tuple[tuple[int, ...], ...]:
         pairs = [(task.moved, task.base) for task in TASKS]
         tables.append(tuple(pairs.index((becomes[task.moved], becomes[task.base])) for task in TASKS))
     return tuple(tables)
+
+
+# Never trained with, so that an evaluation can ask in words that are new together; each word is known by itself.
+HELD_OUT_PHRASES = (
+    "put the {moved} cube on the {base} cube",
+    "move the {moved} object onto the {base} object",
+    "on the {base} cube, stack the {moved} cube",
+)
+
+
+def held_out_phrasings(task: Task) -> tuple[str, ...]:
+    """Phrasings of a task that the policy was not trained with."""
+    return tuple(phrase.format(moved=task.moved, base=task.base) for phrase in HELD_OUT_PHRASES)
+
+
+def fitting_phrasings(task: Task, text: Text) -> tuple[str, ...]:
+    """All phrasings of a task that the policy has room for, its own text first."""
+    room = min(SEQUENCE.text, SEQUENCE.words)
+    return tuple(phrase for phrase in phrasings(task.moved, task.base) if len(text.encode(phrase)) <= room)
+
+
+def trained_phrasings(task: Task, text: Text) -> tuple[str, ...]:
+    """Those of them that training asks with."""
+    return tuple(phrase for phrase in fitting_phrasings(task, text) if phrase not in held_out_phrasings(task))
+
+
+def named_words(text: Text, task: Task, phrase: str) -> tuple[int, int]:
+    """Which tokens of a phrasing name the moved and the base block; each colour is one token."""
+    words = [text.decode([number]).strip() for number in text.encode(phrase)]
+    return words.index(task.moved), words.index(task.base)

@@ -17,8 +17,15 @@ FLOORS = ("drivers", "policies", "sim", "calibration", "runtime")  # from the gr
 
 # What may import torch. The verbs of the command line that train may import it too, and these, but only inside a
 # function or for types.
-TORCH = {f"policies.gato.{name}" for name in ("model", "data", "train", "dagger", "imitate", "export", "weights")}
-TRAINING_VERBS = {"runtime.commands.train", "runtime.learn", "runtime.imitate", "runtime.export"}
+LEARNING = "model data augment prompts train ranks dagger imitate export weights"
+TORCH = {f"policies.gato.{name}" for name in LEARNING.split()}
+TRAINING_VERBS = {
+    "runtime.commands.train",
+    "runtime.learn",
+    "runtime.imitate",
+    "runtime.export",
+    "runtime.training_log",
+}
 TRAINING_VERBS |= {f"runtime.bench.{part}" for part in ("sizes", "step", "torch_steps", "training")}
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from policies.card import Card
 from policies.policy import PolicyError
 
-# What the simulator knows of one thing: where it is (3,), m, and how it is turned, as 0.2 cos and 0.2 sin of four times
-# its yaw, since a block looks the same after a quarter turn.
-THING = 5
+# What the simulator knows of one thing: where it is (3,), m; how the jaws would be turned to grip it, as 0.2 cos and
+# 0.2 sin of four times that angle; and of twice, since only a cube can be gripped as well after a quarter turn: 0 then.
+THING = 7
 
 
 @dataclass(frozen=True)

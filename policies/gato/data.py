@@ -5,12 +5,13 @@ one task a scene, a network learns the scenes by heart and ignores the instructi
 
 Streams of control steps (one stream a simulated world, or one for a whole dataset) lie side by side in tensors; a
 sequence is `length` consecutive steps of one stream. In a quarter of the sequences the first steps are replaced by a
-stretch of another successful episode of the same task, half of them an episode's end: Gato's prompt conditioning.
+stretch of another successful episode of the same task, half of them an episode's end: Gato's prompt conditioning. Some
+of those that show an end have no instruction: they say what is wanted by demonstration alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,29 +19,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from policies.gato.augment import Draw, Recolouring, Scene, jitter, mirror, patch_truth
 from policies.gato.config import THING
-from policies.gato.sequence import PERIOD, SequenceSpec, visible_blocks
-from policies.gato.tokens import BINS, CONTINUOUS_START
+from policies.gato.prompts import Demonstrations
+from policies.gato.sequence import PADDING, PERIOD, SequenceSpec, visible_blocks
+
+__all__ = ["Batch", "Replay", "Scene"]
 
 RELABEL = 0.5  # share of sequences that learn another task than the one their episode was about
-
-
-Draw = Callable[..., Tensor]  # uniform numbers in [0, 1) of a shape
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What the tasks are about, and the scene's exact augmentations. Indices are places in ids, actions and truth."""
-
-    roles: tuple[tuple[int, int], ...] = ()  # of each task: the indices of the first and second named thing
-    names: tuple[tuple[int, int], ...] = ()  # of each task: which of its words name them
-
-    mirrored_ids: tuple[int, ...] = ()
-    mirrored_actions: tuple[int, ...] = ()
-    mirrored_truth: tuple[int, ...] = ()  # of one thing's THING numbers
-    # colour_tasks[p][t]: the task that t becomes when colour channels are permuted by channel_orders[p]
-    channel_orders: tuple[tuple[int, int, int], ...] = ((0, 1, 2),)
-    colour_tasks: tuple[tuple[int, ...], ...] = ()
+PROMPTED = 0.25  # share of sequences behind a demonstration
+WORDLESS = 0.5  # share without an instruction, of those behind a demonstration's end
+CANONICAL = 0.3  # share of sequences with their task's first phrasing; the others are drawn from all of them
 
 
 @dataclass
@@ -49,6 +38,7 @@ class Batch:
 
     text: Tensor  # (B, text) ids
     names: Tensor  # (B, 2) places of the words that name the first and second thing
+    worded: Tensor  # (B,) is there an instruction
     images: list[Tensor]  # a camera: (B * L, h, w, 3) uint8
     ids: Tensor  # (B * L, block_ids)
     labels: Tensor  # (B, L, A) bins the demonstrator chose
@@ -61,14 +51,19 @@ class Batch:
 
 @dataclass
 class Replay:
-    """Control steps of `streams` streams, `capacity` steps each."""
+    """Control steps of `streams` streams; the last `capacity` of each are kept.
+
+    The streams come in `parts` of equal size, which may be a few steps ahead of one another. `texts` are the ids of
+    each task's phrasings, as many for every task.
+    """
 
     spec: SequenceSpec
-    texts: tuple[NDArray[np.int64], ...]  # instruction ids of each task
+    texts: Sequence[Sequence[NDArray[np.int64]]]
     streams: int
     capacity: int
     device: torch.device
     scene: Scene = field(default_factory=Scene)
+    parts: int = 1
 
     def __post_init__(self) -> None:
         spec, shape, device = self.spec, (self.streams, self.capacity), self.device
@@ -76,23 +71,44 @@ class Replay:
         def zeros(*tail: int, dtype: torch.dtype) -> Tensor:
             return torch.zeros(*shape, *tail, dtype=dtype, device=device)
 
+        tasks = len(self.texts)
         self.images = [zeros(h, w, 3, dtype=torch.uint8) for _, h, w in spec.cameras]
         self.ids = zeros(spec.block_ids, dtype=torch.int32)
-        self.labels = zeros(len(self.texts), spec.actions, dtype=torch.int16)
+        self.labels = zeros(tasks, spec.actions, dtype=torch.int16)
         self.task = zeros(dtype=torch.int16)
         self.episode = zeros(dtype=torch.int32)
         self.first = zeros(dtype=torch.bool)
         things = 1 + max((thing for pair in self.scene.roles for thing in pair), default=1)
         self.truth = zeros(things, THING, dtype=torch.float32)
         self.pixels = zeros(len(spec.cameras), things, 2, dtype=torch.float32)
-        self.roles = torch.tensor(self.scene.roles or [(0, 1)] * len(self.texts), device=device)
-        self.size = 0
-        padded = [spec.pad_text(text) for text in self.texts]
-        self.text_ids = torch.from_numpy(np.stack([p[0] for p in padded])).to(device)
-        self.text_real = torch.from_numpy(np.stack([p[1] for p in padded])).to(device)
-        self.words = torch.from_numpy(np.stack([spec.pad_words(text) for text in self.texts])).to(device)
-        self.names = torch.tensor(self.scene.names or [(0, 0)] * len(self.texts), device=device)
-        self._demonstrations: list[list[tuple[int, int, int]]] = [[] for _ in self.texts]
+        self.counts = [0] * self.parts  # steps of each part's streams so far
+        self.roles = torch.tensor(self.scene.roles or [(0, 1)] * tasks, device=device)
+        padded = [[spec.pad_text(text) for text in phrasings] for phrasings in self.texts]
+        self.phrasings = len(padded[0])
+        self.text_ids = torch.from_numpy(np.array([[p[0] for p in row] for row in padded])).to(device)
+        self.text_real = torch.from_numpy(np.array([[p[1] for p in row] for row in padded])).to(device)
+        words = [[spec.pad_words(text) for text in phrasings] for phrasings in self.texts]
+        self.words = torch.from_numpy(np.array(words)).to(device)
+        self.names = torch.tensor(self.scene.names or [[(0, 0)] * self.phrasings] * tasks, device=device)
+        self.demonstrations = Demonstrations(tasks, device)
+        self._recolour = Recolouring(self.scene, device) if self.scene.colour_tasks else None
+        self._no_text = torch.from_numpy(spec.pad_text(np.zeros(0, dtype=np.int64))[1]).to(device)
+        self._static_masks: dict[tuple[int, int], Tensor] = {}
+
+    @property
+    def size(self) -> int:
+        """Steps that every stream has, those included that were overwritten."""
+        return min(self.counts)
+
+    @property
+    def oldest(self) -> int:
+        """The first step that every stream still holds."""
+        return max(0, max(self.counts) - self.capacity)
+
+    def rows(self, part: int) -> slice:
+        """The streams of a part."""
+        each = self.streams // self.parts
+        return slice(part * each, (part + 1) * each)
 
     def append(
         self,
@@ -104,27 +120,23 @@ class Replay:
         first: NDArray[np.bool_],
         truth: NDArray[np.float64] | None = None,
         pixels: NDArray[np.float64] | None = None,
+        *,
+        part: int = 0,
     ) -> None:
-        """One step of every stream: arrays whose first axis is the stream. Raises IndexError when full.
+        """One step of every stream of `part`: arrays whose first axis is the stream. The oldest step leaves when full.
 
         `labels` (streams, tasks, actions) are bins, -1 for tasks without a demonstrator; `truth` (streams, things,
         THING); `pixels` (streams, cameras, things, 2), [u, v] in [0, 1].
         """
-        if self.size >= self.capacity:
-            raise IndexError(f"the replay holds {self.capacity} steps a stream and is full")
-        at = self.size
+        at, rows = self.counts[part] % self.capacity, self.rows(part)
         for store, image in zip(self.images, images, strict=True):
-            store[:, at] = torch.from_numpy(image).to(self.device, non_blocking=True)
+            store[rows, at] = torch.from_numpy(image).to(self.device, non_blocking=True)
         for store, array in ((self.ids, ids), (self.labels, labels), (self.task, task), (self.episode, episode)):
-            store[:, at] = torch.from_numpy(array).to(self.device, store.dtype, non_blocking=True)
-        self.first[:, at] = torch.from_numpy(first).to(self.device)
+            store[rows, at] = torch.from_numpy(array).to(self.device, store.dtype, non_blocking=True)
+        self.first[rows, at] = torch.from_numpy(first).to(self.device)
         for store, values in ((self.truth, truth), (self.pixels, pixels)):
-            store[:, at] = torch.nan if values is None else torch.from_numpy(values).to(self.device, torch.float32)
-        self.size += 1
-
-    def add_demonstration(self, stream: int, start: int, end: int, task: int) -> None:
-        """Steps [start, end) of `stream` are a successful episode of `task`, fit to prompt with."""
-        self._demonstrations[task].append((stream, start, end))
+            store[rows, at] = torch.nan if values is None else torch.from_numpy(values).to(self.device, torch.float32)
+        self.counts[part] += 1
 
     def sample(self, batch: int, length: int, demonstration: int, generator: torch.Generator) -> Batch:
         """`batch` sequences of `length` steps, a quarter of them behind `demonstration` steps of another episode."""
@@ -133,22 +145,24 @@ class Replay:
         def rand(*shape: int) -> Tensor:
             return torch.rand(*shape, device=device, generator=generator)
 
+        oldest = self.oldest
         stream = (rand(batch) * self.streams).long()
-        start = (rand(batch) * max(1, self.size - length + 1)).long()
-        steps = start[:, None] + torch.arange(length, device=device)
-        steps = steps.clamp_max(self.size - 1)
+        start = oldest + (rand(batch) * max(1, self.size - oldest - length + 1)).long()
+        moments = start[:, None] + torch.arange(length, device=device)
         streams = stream[:, None].expand(-1, length)
-        learned = self.episode[streams, steps] == self.episode[stream, start][:, None]
-        learned &= torch.arange(length, device=device) < self.size - start[:, None]
-        task = self.task[stream, start].long()
+        steps = moments.clamp_max(self.size - 1) % self.capacity
+        begin = start % self.capacity
+        learned = self.episode[streams, steps] == self.episode[stream, begin][:, None]
+        learned &= moments < self.size
+        shown = self.task[stream, begin].long()
         other = (rand(batch) * len(self.texts)).long()
-        labelled = (self.labels[stream, start, other] >= 0).all(-1)
-        task = torch.where((rand(batch) < RELABEL) & labelled, other, task)
-        prompted = torch.zeros(batch, dtype=torch.bool, device=device)
-        if demonstration and all(self._demonstrations):
-            prompted = rand(batch) < 0.25
-            streams, steps = self._with_prompts(streams, steps, task, prompted, demonstration, rand)
+        labelled = (self.labels[stream, begin, other] >= 0).all(-1)
+        task = torch.where((rand(batch) < RELABEL) & labelled, other, shown)
+        prompted, worded = torch.zeros_like(labelled), torch.ones_like(labelled)
+        if demonstration:
+            streams, steps, prompted, ends = self._with_prompts(streams, steps, task, demonstration, rand)
             learned[:, :demonstration] &= ~prompted[:, None]
+            worded = ~(prompted & ends & (rand(batch) < WORDLESS))
         images = [store[streams, steps].flatten(0, 1) for store in self.images]
         ids = self.ids[streams, steps].long()
         each = task[:, None].expand(-1, length)
@@ -158,77 +172,42 @@ class Replay:
         truth = torch.stack([self.truth[streams, steps, thing] for thing in named], dim=-2)
         pixels = torch.stack([self.pixels[streams, steps, :, thing] for thing in named], dim=-2)
         first = self.first[streams, steps]
-        images, task = self._permute_colours(images, task, length, rand)
-        self._mirror(images, ids, labels, truth, pixels, rand(batch) < 0.5)
-        ids[:, :, spec.word_places] = self.words[task][:, None]
-        images = [_jitter(image, batch, rand, generator) for image in images]
+        if self._recolour is not None:
+            images, task = self._recolour(images, task, shown, length, rand)
+        mirror(self.scene, images, ids, labels, truth, pixels, rand(batch) < 0.5)
+        phrase = (rand(batch) * self.phrasings).long() * (rand(batch) >= CANONICAL)
+        words = torch.where(worded[:, None], self.words[task, phrase], PADDING)
+        ids[:, :, spec.word_places] = words[:, None]
+        real = torch.where(worded[:, None], self.text_real[task, phrase], self._no_text)
         return Batch(
-            text=self.text_ids[task],
-            names=self.names[task],
-            images=images,
+            text=torch.where(worded[:, None], self.text_ids[task, phrase], PADDING),
+            names=self.names[task, phrase],
+            worded=worded,
+            images=[jitter(image, batch, rand, generator) for image in images],
             ids=ids.flatten(0, 1),
             labels=labels,
             loss_mask=learned,
             positions=self._positions(batch, length, prompted, demonstration, rand),
-            mask=self._mask(task, first, prompted, demonstration),
+            mask=self._mask(real, first, prompted, demonstration),
             truth=truth,
-            patch_truth=_patch_truth(spec, pixels),
+            patch_truth=patch_truth(spec, pixels),
         )
 
     def _with_prompts(
-        self, streams: Tensor, steps: Tensor, task: Tensor, prompted: Tensor, count: int, rand: Draw
-    ) -> tuple[Tensor, Tensor]:
-        """Replace the first `count` steps of prompted sequences by a stretch of a demonstration of their task."""
-        batch = len(task)
-        table = [torch.tensor(d, device=self.device) for d in self._demonstrations]
-        sizes = torch.tensor([len(d) for d in table], device=self.device)
-        offsets = torch.cumsum(sizes, 0) - sizes
-        flat = torch.cat(table)
-        chosen = flat[offsets[task] + (rand(batch) * sizes[task]).long()]
-        span = (chosen[:, 2] - chosen[:, 1] - count).clamp_min(0)
-        uniform = (rand(batch) * (span + 1)).long()
-        begin = chosen[:, 1] + torch.where(rand(batch) < 0.5, span, uniform)
-        prompt_steps = begin[:, None] + torch.arange(count, device=self.device)
+        self, streams: Tensor, steps: Tensor, task: Tensor, count: int, rand: Draw
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Put `count` steps of a demonstration of its task in front of a quarter of the sequences.
+
+        Returns streams and steps, which sequences they are (B,), and which demonstrations are an episode's end (B,).
+        """
+        full = max(self.counts) > self.capacity
+        there, chosen, moments, ends = self.demonstrations.draw(task, count, self.oldest, full, rand)
+        prompted = there & (rand(len(task)) < PROMPTED)
         streams, steps = streams.clone(), steps.clone()
         where = prompted[:, None]
-        streams[:, :count] = torch.where(where, chosen[:, :1].expand(-1, count), streams[:, :count])
-        steps[:, :count] = torch.where(where, prompt_steps, steps[:, :count])
-        return streams, steps
-
-    def _permute_colours(
-        self, images: list[Tensor], task: Tensor, length: int, rand: Draw
-    ) -> tuple[list[Tensor], Tensor]:
-        scene = self.scene
-        if not scene.colour_tasks:
-            return images, task
-        orders = torch.tensor(scene.channel_orders, device=self.device)
-        tasks = torch.tensor(scene.colour_tasks, device=self.device)
-        chosen = (rand(len(task)) * len(orders)).long()
-        channels = orders[chosen].repeat_interleave(length, 0)[:, None, None, :]
-        permuted = [torch.gather(image, 3, channels.expand_as(image)) for image in images]
-        return permuted, tasks[chosen, task]
-
-    def _mirror(
-        self, images: list[Tensor], ids: Tensor, labels: Tensor, truth: Tensor, pixels: Tensor, flip: Tensor
-    ) -> None:
-        """Left for right, in place, in the sequences marked by `flip` (B,)."""
-        scene = self.scene
-        if not scene.mirrored_ids:
-            return
-        length = ids.shape[1]
-        each = flip.repeat_interleave(length)[:, None, None, None]
-        for index, image in enumerate(images):
-            # The renderer samples pixels at their corners: the optical axis is column w / 2, and a mirror keeps it.
-            images[index] = torch.where(each, image.flip(2).roll(1, 2), image)
-        where = flip[:, None, None]
-        for places, array, total in (
-            (scene.mirrored_ids, ids, 2 * CONTINUOUS_START + BINS - 1),
-            (scene.mirrored_actions, labels, BINS - 1),
-            (scene.mirrored_truth, truth, 0),
-        ):
-            part = array[..., places]
-            array[..., places] = torch.where(where if array.ndim == 3 else where[..., None], total - part, part)
-        pixels[..., 0] = torch.where(flip[:, None, None, None], 1 - pixels[..., 0], pixels[..., 0])
+        streams[:, :count] = torch.where(where, chosen[:, None], streams[:, :count])
+        steps[:, :count] = torch.where(where, moments % self.capacity, steps[:, :count])
+        return streams, steps, prompted, ends
 
     def _positions(self, batch: int, length: int, prompted: Tensor, count: int, rand: Draw) -> Tensor:
         """(B, N): text, then blocks; an episode stands anywhere in the period, a prompt in front."""
@@ -240,44 +219,25 @@ class Replay:
         text = torch.arange(spec.text, device=device).expand(batch, -1)
         return torch.cat([text, inside.flatten(1)], dim=1) % PERIOD
 
-    def _mask(self, task: Tensor, first: Tensor, prompted: Tensor, count: int) -> Tensor:
+    def _mask(self, text_real: Tensor, first: Tensor, prompted: Tensor, count: int) -> Tensor:
+        """(B, 1, N, N): which token sees which; `text_real` (B, text), `first` (B, L)."""
         spec, length = self.spec, first.shape[1]
         static = torch.stack([self._static_mask(length, 0), self._static_mask(length, count)])
         executed = torch.ones(*first.shape, spec.block, dtype=torch.bool, device=self.device)
         executed[..., : spec.actions] = ~first[..., None]
-        columns = torch.cat([self.text_real[task], executed.flatten(1)], dim=1)
+        columns = torch.cat([text_real, executed.flatten(1)], dim=1)
         mask = static[prompted.long()] & columns[:, None, :]
         # A row that sees nothing would be NaN; every token may always see itself.
         mask |= torch.eye(mask.shape[-1], dtype=torch.bool, device=self.device)
         return mask[:, None]
 
     def _static_mask(self, length: int, demonstration: int) -> Tensor:
-        spec = self.spec
-        blocks = torch.from_numpy(visible_blocks(length, spec.window, demonstration)).to(self.device)
-        mask = torch.zeros(*[spec.text + length * spec.block] * 2, dtype=torch.bool, device=self.device)
-        mask[:, : spec.text] = True
-        mask[spec.text :, spec.text :] = blocks.repeat_interleave(spec.block, 0).repeat_interleave(spec.block, 1)
-        return mask
-
-
-def _jitter(image: Tensor, batch: int, rand: Draw, generator: torch.Generator) -> Tensor:
-    """Brightness within 8% a sequence, and noise of 1.5 levels: what a stream's compression does."""
-    gain = 1 + 0.16 * (rand(batch) - 0.5)
-    each = gain.repeat_interleave(len(image) // batch)[:, None, None, None]
-    noise = torch.randn(image.shape, device=image.device, generator=generator, dtype=torch.bfloat16) * 1.5
-    return (image * each + noise).round().clamp(0, 255).to(torch.uint8)
-
-
-def _patch_truth(spec: SequenceSpec, pixels: Tensor) -> Tensor:
-    """Which patch shows which named point: pixels (B, L, cameras, 2, [u, v] in [0, 1]) to (B, L, P, 2)."""
-    parts = []
-    for camera, (_, height, width) in enumerate(spec.cameras):
-        rows, columns = height // 16, width // 16
-        u, v = pixels[:, :, camera, :, 0], pixels[:, :, camera, :, 1]
-        index = (v * rows).floor() * columns + (u * columns).floor()
-        inside = (u >= 0) & (u < 1) & (v >= 0) & (v < 1)
-        index = torch.where(inside, index, torch.full_like(index, -1.0))
-        patches = torch.arange(rows * columns, device=pixels.device)[:, None]
-        shown = (index[:, :, None, :] == patches).to(pixels.dtype)
-        parts.append(torch.where(torch.isnan(u)[:, :, None, :], torch.nan, shown))
-    return torch.cat(parts, dim=2)
+        key = (length, demonstration)
+        if key not in self._static_masks:
+            spec = self.spec
+            blocks = torch.from_numpy(visible_blocks(length, spec.window, demonstration)).to(self.device)
+            mask = torch.zeros(*[spec.text + length * spec.block] * 2, dtype=torch.bool, device=self.device)
+            mask[:, : spec.text] = True
+            mask[spec.text :, spec.text :] = blocks.repeat_interleave(spec.block, 0).repeat_interleave(spec.block, 1)
+            self._static_masks[key] = mask
+        return self._static_masks[key]

@@ -43,7 +43,7 @@ def load_replay(
     """
     _check(dataset, spec, tasks)
     try:
-        texts = tuple(text.encode(task) for task in tasks)
+        texts = tuple((text.encode(task),) for task in tasks)
         capacity = sum(int(row["length"]) for row in dataset.rows)
         replay = Replay(spec, texts, 1, capacity, device, scene or Scene())
     except ValueError as error:
@@ -58,7 +58,7 @@ def load_replay(
         for step in range(len(episode)):
             sensed = {"joint_positions": positions[step], "joint_targets": targets[step]}
             executed = codec.action_ids(targets[step], targets[step - 1]) if step else None
-            spec.write_block(ids[0], executed, spec.pad_words(texts[task]), codec.sense(sensed))
+            spec.write_block(ids[0], executed, spec.pad_words(texts[task][0]), codec.sense(sensed))
             labels = np.full((1, len(tasks), spec.actions), -1, dtype=np.int64)
             labels[0, task] = codec.action_bins(actions[step], targets[step])
             replay.append(
@@ -69,7 +69,7 @@ def load_replay(
                 np.array([number]),
                 np.array([step == 0]),
             )
-        replay.add_demonstration(0, start, replay.size, task)
+        replay.demonstrations.add(task, 0, start, replay.size)
     return replay
 
 

@@ -107,13 +107,16 @@ class SequenceSpec:
         return (self.prompt(demonstration) + timestep * self.block) % PERIOD
 
     def pad_text(self, ids: Ids) -> tuple[Ids, Bools]:
-        """(text,) ids of the prompt and which of them are real. ValueError when the instruction is too long."""
+        """(text,) ids of the prompt and which of them are real. ValueError when the instruction is too long.
+
+        No instruction is a single padding id that counts as real: attention needs something to look at.
+        """
         if len(ids) > min(self.text, self.words):
             room = min(self.text, self.words)
             raise ValueError(f"the instruction has {len(ids)} tokens; this policy has room for {room}")
         padded = np.full(self.text, PADDING, dtype=np.int64)
         padded[: len(ids)] = ids
-        return padded, np.arange(self.text) < len(ids)
+        return padded, np.arange(self.text) < max(1, len(ids))
 
     def pad_words(self, ids: Ids) -> Ids:
         """(words,) ids of the instruction in an observation; its padding is seen, and means nothing."""

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from policies.gato.config import THING, ModelConfig
 from policies.gato.data import Batch
 from policies.gato.model import Gato
+from policies.gato.ranks import Ranks
 from policies.gato.sequence import SequenceSpec
 from policies.gato.tokens import BINS
 
@@ -78,9 +79,10 @@ class Objective(nn.Module):
         places = (spec.actions + batch.names)[:, None, :, None].expand(-1, length, -1, inside.shape[-1])
         at_words = self.named(inside.gather(2, places)).float()
         at_separator = self.where(inside[:, :, -spec.actions]).float().view_as(truth)
+        worded = batch.worded[:, None].float()
         place = sum(
-            F.smooth_l1_loss(guess, truth * 5, beta=0.1, reduction="none").mean((-1, -2))
-            for guess in (at_words, at_separator)
+            F.smooth_l1_loss(guess, truth * 5, beta=0.1, reduction="none").mean((-1, -2)) * share
+            for guess, share in ((at_words, worded), (at_separator, 1.0))
         )
         place_loss = (place * weight * known).sum()
         shown_loss = (shown * weight * known).sum()
@@ -91,8 +93,8 @@ class Objective(nn.Module):
             "action": action_loss.detach(),
             "bins": ((error.mean(-1)) * weight).sum(),
             "shown": shown_loss.detach(),
-            "mm_words": (off[0].detach() * weight * known).sum(),
-            "mm": (off[1].detach() * weight * known).sum(),
+            "mm_words": (off[0].detach() * weight * known * worded).sum() / (weight * known * worded).sum(),
+            "mm": (off[1].detach() * weight * known).sum() / (weight * known).sum(),
         }
 
     def _patch_loss(self, patches: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -104,14 +106,20 @@ class Objective(nn.Module):
 
 
 class Trainer:
-    """Objective, optimiser and moving average on one device. `update` is one iteration."""
+    """Objective, optimiser and moving average on one device, the same in all `ranks`. `update` is one iteration."""
 
-    def __init__(self, model: Gato, config: TrainConfig, *, compiled: bool = False) -> None:
+    def __init__(self, model: Gato, config: TrainConfig, *, compiled: bool = False, ranks: Ranks | None = None) -> None:
         self.config, self.model = config, model
         self.device = next(model.parameters()).device
+        self.ranks = ranks or Ranks(0, 1, self.device)
         self.objective = Objective(model, config).to(self.device)
-        decayed = [p for p in self.objective.parameters() if p.ndim >= 2]
-        plain = [p for p in self.objective.parameters() if p.ndim < 2]
+        parameters = list(self.objective.parameters())
+        self.ranks.share(parameters)
+        self._gradients = torch.zeros(sum(p.numel() for p in parameters), device=self.device)
+        for parameter, part in zip(parameters, self._gradients.split([p.numel() for p in parameters]), strict=True):
+            parameter.grad = part.view_as(parameter)
+        decayed = [p for p in parameters if p.ndim >= 2]
+        plain = [p for p in parameters if p.ndim < 2]
         groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
         self.optimiser = torch.optim.AdamW(
             groups, lr=config.learning_rate, betas=config.betas, fused=self.device.type == "cuda"
@@ -121,7 +129,10 @@ class Trainer:
         self._loss = torch.compile(self.objective) if compiled else self.objective
 
     def update(self, batch: Batch, progress: float) -> dict[str, Tensor]:
-        """One step of AdamW; `progress` in [0, 1] places it on the cosine. Returns the measures, not yet fetched."""
+        """One step of AdamW on every rank's `batch`; `progress` in [0, 1] places it on the cosine.
+
+        Returns the measures of this rank's batch, not yet fetched.
+        """
         config = self.config
         scale = min(1.0, (self.iterations + 1) / config.warmup) * (
             0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress))
@@ -131,8 +142,9 @@ class Trainer:
         self.objective.train()
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda"):
             loss, measures = self._loss(batch)
-        self.optimiser.zero_grad(set_to_none=True)
+        self._gradients.zero_()
         loss.backward()
+        self.ranks.average(self._gradients)
         nn.utils.clip_grad_norm_(self.objective.parameters(), config.clip)
         self.optimiser.step()
         self.iterations += 1
@@ -141,6 +153,24 @@ class Trainer:
         parameters = dict(self.model.named_parameters())
         torch._foreach_lerp_([self.average[n] for n in names], [parameters[n].detach() for n in names], 1 - decay)
         return measures
+
+    def state(self) -> dict[str, Any]:
+        """What `resume` needs: weights, the training-only heads, the optimiser, the moving average, iterations."""
+        return {
+            "objective": self.objective.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "average": self.average,
+            "iterations": self.iterations,
+        }
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from `state`. Raises RuntimeError or ValueError when it is another network's."""
+        self.objective.load_state_dict(state["objective"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        with torch.no_grad():
+            for name, average in self.average.items():
+                average.copy_(state["average"][name])
+        self.iterations = state["iterations"]
 
     def averaged(self) -> Gato:
         """A copy of the network with the averaged weights, in evaluation mode."""

@@ -15,7 +15,7 @@ from policies.gato.sequence import SequenceSpec
 from policies.gato.tokens import BINS, CONTINUOUS_START
 from runtime.bench.figures import BenchError, Contender, Figure, Section, in_turns
 from runtime.bench.products import billions, window_products
-from runtime.so101_policy import SEQUENCE
+from runtime.so101_policy import SEQUENCE, trained_phrasings
 
 if TYPE_CHECKING:
     import torch
@@ -103,7 +103,7 @@ def _learner(size: str, spec: SequenceSpec, device: torch.device, batch: int, se
     from sim.tasks import TASKS
 
     text = Text()
-    texts = tuple(text.encode(task.text) for task in TASKS)
+    texts = [[text.encode(phrase) for phrase in trained_phrasings(task, text)] for task in TASKS]
     replay = Replay(spec, texts, 1, CAPACITY, device, stacking_scene(text))
     rng = np.random.default_rng(seed)
     for step in range(CAPACITY):

@@ -50,7 +50,7 @@ def test_only_the_simulator_s_own_demonstrations_are_mirrored_and_recoloured(
     text, dataset = Text(), Dataset(demonstrations)
     scene = _scene(dataset, text)
     assert scene is not None and len(scene.roles) == len(scene.names) == len(TASKS)
-    for task, (moved, base) in zip(TASKS, scene.names, strict=True):
+    for task, ((moved, base), *_) in zip(TASKS, scene.names, strict=True):
         ids = text.encode(task.text)
         assert (text.decode([ids[moved]]).strip(), text.decode([ids[base]]).strip()) == (task.moved, task.base)
     episode = dataset[0]

@@ -51,10 +51,8 @@ def test_steps_with_a_cache_equal_the_training_pass(model: Gato) -> None:
     blocks = [random_block(rng) for _ in range(5)]
     decoded = torch.stack(run_steps(model, blocks, text), dim=1)
 
-    replay = Replay(SPEC, (np.array([5, 9, 30]),), 1, 1, torch.device("cpu"))
-    mask = replay._mask(
-        torch.zeros(1, dtype=torch.long), torch.zeros(1, 5, dtype=torch.bool), torch.zeros(1, dtype=torch.bool), 0
-    )
+    replay = Replay(SPEC, ((np.array([5, 9, 30]),),), 1, 1, torch.device("cpu"))
+    mask = replay._mask(replay.text_real[0], torch.zeros(1, 5, dtype=torch.bool), torch.zeros(1, dtype=torch.bool), 0)
     begin = torch.tensor([SPEC.position(t) for t in range(5)])
     inside = (begin[:, None] + torch.arange(SPEC.block)).flatten()
     positions = torch.cat([torch.arange(SPEC.text), inside])[None] % PERIOD
