@@ -12,6 +12,10 @@ from sim.shapes import EDGE, Solid
 # m by which Bullet blows a hull up, while boxes keep it within themselves: a hull's faces lie that much deeper.
 MARGIN = 0.001
 
+# m: a finger pad is soft and touches an edge or a corner with a patch of about that radius, which keeps the block from
+# turning about it; Bullet's point does not. A box touches with four points.
+SPINNING = 0.002
+
 
 def add_block(p: Any, solid: Solid, mass: float) -> int:
     """A body whose origin is its centre of mass; `mass` is that of a cube of edge `EDGE` of the same material."""
@@ -30,4 +34,6 @@ def add_block(p: Any, solid: Solid, mass: float) -> int:
             specularColor=[0, 0, 0],
         )
     body: int = p.createMultiBody(mass * (solid.volume / EDGE**3), touched, seen)
+    if not solid.box:
+        p.changeDynamics(body, -1, spinningFriction=SPINNING)
     return body

@@ -13,7 +13,7 @@ import numpy as np
 
 from drivers.arm import Array
 from sim import so101
-from sim.grips import WIDEST, Grip, grips, lowest, top
+from sim.grips import WIDEST, Grip, grips, lowest, span, top
 from sim.tasks import Task
 from sim.world import HOME, World
 
@@ -55,7 +55,8 @@ class Expert:
         costs = [abs(turn - roll) + 100 * max(0.0, grip.width - WIDE) for grip, turn in zip(choice, rolls, strict=True)]
         best = int(np.argmin(costs))
         point = np.array([*(centre[:2] + choice[best].middle), centre[2] - depth + GRIP_HEIGHT])
-        return _Sight(centre, depth, choice[best], rolls[best], point)
+        jaws = math.atan2(centre[1], centre[0]) - roll + math.pi / 2
+        return _Sight(centre, depth, choice[best], rolls[best], point, span(solid, axes, jaws))
 
     def _decide(self, grasp: Array, positions: Array) -> tuple[Array, float, float]:
         """Where the grasp centre should go (3,), the gripper's angle, the wrist's roll."""
@@ -72,7 +73,10 @@ class Expert:
                 return grasp, moved.open, roll
             return self._retreat(grasp, moved.centre), moved.open, roll
         if around and positions[5] < moved.held:
-            return self._carry(grasp, moved.centre, place, sideways), moved.closed, roll
+            lift = moved.point[2] - GRIP_HEIGHT - (base[2] - lowest(self.world.solids[self.task.base], base_axes))
+            # The jaws are closing still: at first slowly, or they climb slanted sides that they do not press on yet.
+            rise = max(0.001, 0.006 + 2.0 * max(lift, 0.0) - max(away[2], 0.0))
+            return self._carry(grasp, moved.centre, place, sideways, rise), moved.closed, roll
         return self._approach(grasp, moved, positions)
 
     def _retreat(self, grasp: Array, moved: Array) -> Array:
@@ -82,13 +86,13 @@ class Expert:
         home, _ = so101.forward(HOME)
         return home
 
-    def _carry(self, grasp: Array, moved: Array, place: Array, sideways: float) -> Array:
+    def _carry(self, grasp: Array, moved: Array, place: Array, sideways: float, rise: float) -> Array:
         ceiling = max(place[2], min(TRAVEL, place[2] + 0.026))
         height = place[2] + min(max(0.0, 2.0 * (sideways - 0.004)), ceiling - place[2])
         low = max(0.0, height - 0.008 - moved[2])
         share = max(0.0, 1 - low / 0.012) if sideways > 0.006 else 1.0
         target = moved + share * (place - moved)
-        target[2] = height - (0.001 if sideways < 0.006 else 0.0)
+        target[2] = min(height - (0.001 if sideways < 0.006 else 0.0), moved[2] + rise)
         return grasp + (target - moved)
 
     def _approach(self, grasp: Array, moved: _Sight, positions: Array) -> tuple[Array, float, float]:
@@ -118,6 +122,7 @@ class _Sight:
     grip: Grip
     roll: float  # rad, of the wrist
     point: Array  # (3,) m, where the grasp centre belongs
+    between: float  # m, its width along the jaws as they are turned now
 
     @property
     def open(self) -> float:
@@ -128,12 +133,12 @@ class _Sight:
     @property
     def closed(self) -> float:
         """That presses the jaws on the block."""
-        return max(self.grip.width / so101.OPENING_PER_RADIAN - SQUEEZE, 0.0)
+        return max(self.between / so101.OPENING_PER_RADIAN - SQUEEZE, 0.0)
 
     @property
     def held(self) -> float:
         """At or below which the block is between the jaws."""
-        return self.grip.width / so101.OPENING_PER_RADIAN + HELD
+        return self.between / so101.OPENING_PER_RADIAN + HELD
 
 
 def _roll_for(centre: Array, grip: Grip, roll: float) -> float:

@@ -67,6 +67,11 @@ def _along(vertices: Array, angle: float) -> Grip | None:
     return Grip(angle, float(high - low), middle)
 
 
+def span(solid: Solid, axes: Array, angle: float) -> float:
+    """Its width along the level axis at `angle`, m."""
+    return float(np.ptp(solid.vertices @ axes.T @ [math.cos(angle), math.sin(angle), 0.0]))
+
+
 def lowest(solid: Solid, axes: Array) -> float:
     """The depth of its lowest point below its centre of mass, m."""
     return float(-(solid.vertices @ axes[2]).min())
