@@ -104,13 +104,16 @@ class OnnxPolicy:
         """Control steps a second, Hz."""
         return self.card.rate
 
-    def reset(self, task: str, demonstration: Sequence[Shown] = ()) -> None:
+    def reset(self, task: str | None, demonstration: Sequence[Shown] = ()) -> None:
         """Begin an episode: put `task`, and a demonstration of it if there is one, into the cache.
 
-        Raises `PolicyError` when the task has words that no task of the card has, or is too long.
+        None is no words at all, as in Gato's own prompts: then a demonstration alone says what to do. Raises
+        `PolicyError` when the task has words that no task of the card has, or is too long.
         """
-        _refuse_unknown(task, self.card.tasks)
-        ids = self._text.encode(_as_trained(task, self.card.tasks))
+        ids: Ids = np.zeros(0, dtype=np.int64)
+        if task is not None:
+            _refuse_unknown(task, self.card.tasks)
+            ids = self._text.encode(_as_trained(task, self.card.tasks))
         try:
             text, real = self._spec.pad_text(ids)
             self._words = self._spec.pad_words(ids)

@@ -39,9 +39,17 @@ USER_ERRORS = (
     ("runtime.stage", "StageFault"),
     ("runtime.bench.figures", "BenchError"),
     ("runtime.rollouts", "RolloutError"),
+    ("runtime.evaluation.trial", "EvaluationError"),
     ("runtime.recording", "RecordingError"),
 )
-EXTRAS = {"torch": "train", "onnx": "train", "onnxscript": "train", "pyarrow": "dataset"}  # module -> extra
+EXTRAS = {
+    "torch": "train",
+    "onnx": "train",
+    "onnxscript": "train",
+    "pyarrow": "dataset",
+    "ray": "cluster",
+    "distributed": "cluster",
+}  # module -> extra
 
 app = typer.Typer(
     name="gato-arm",

@@ -1,80 +1,28 @@
-"""Many episodes in lock-step over held-out seeds, on many workers, to one report.
+"""Policies and worlds for many episodes on many workers: what `eval`, `collect` and the suite share.
 
-Episode i has seed `seed` + i and the (i mod 6)th task, whatever worker runs it, so a seed gives the same figures on
-every run. Knows no command line.
+A process opens each policy once and one thread runs it, because the workers share the cores. Knows no command line and
+no report; what an episode of an evaluation is, is said in runtime/evaluation.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from runtime.picture import Cell, contact_sheet, save_png
-from runtime.report import SUCCESS, EpisodeOutcome, Report
-
 if TYPE_CHECKING:
     from policies.artifact import Artifact
+    from policies.onnx_policy import OnnxPolicy
     from policies.policy import Policy
     from sim.world import World
 
 EXPERT = "expert"
-SHEET_CELLS = 24  # failures shown at most
+LOKY = "loky"
 
+S = TypeVar("S")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """One episode: its outcome, and the last frames where it failed."""
-
-    outcome: EpisodeOutcome
-    frames: tuple[NDArray[np.uint8], ...]
-
-
-def evaluate(
-    policy: str,
-    episodes: int,
-    seed: int,
-    *,
-    workers: int | None = None,
-    task: str | None = None,
-    on_result: Callable[[EpisodeOutcome], None] = lambda outcome: None,
-) -> tuple[Report, list[Evaluated]]:
-    """Run `episodes` with `policy` (a shipped policy's name, an artifact's folder, or "expert").
-
-    `on_result` is called in this process as episodes finish, in any order. Returns the report and the failures, both
-    in episode order. Raises `PolicyError` before anything starts when the policy cannot be used.
-    """
-    folder = None if policy == EXPERT else verified(policy)
-    run = partial(_run_one, folder, seed, task)
-    done: list[Evaluated] = []
-    for evaluated in spread(run, range(episodes), workers):
-        on_result(evaluated.outcome)
-        done.append(evaluated)
-    done.sort(key=lambda item: item.outcome.index)
-    failures = [item for item in done if not item.outcome.success]
-    name = EXPERT if folder is None else folder.name
-    return Report(name, seed, tuple(item.outcome for item in done)), failures
-
-
-def failure_sheet(failures: Sequence[Evaluated], path: Path) -> bool:
-    """Write the contact sheet of the first failures; False, and no file, when there are none."""
-    cells = [
-        Cell(item.frames, f"seed {item.outcome.seed}: {item.outcome.task}: {item.outcome.outcome}", "bad")
-        for item in failures[:SHEET_CELLS]
-        if item.frames
-    ]
-    if not cells:
-        return False
-    save_png(path, contact_sheet(cells))
-    return True
 
 
 def verified(policy: str) -> Path:
@@ -90,55 +38,54 @@ def default_workers() -> int:
 
 
 def spread(
-    run: Callable[[int], T], indices: Sequence[int], workers: int | None, *, ordered: bool = False
+    run: Callable[[S], T],
+    items: Sequence[S],
+    workers: int | None,
+    *,
+    ordered: bool = False,
+    backend: str = LOKY,
+    wanted: Callable[[], bool] = lambda: True,
 ) -> Iterator[T]:
-    """`run` every index on `workers` processes (default one for each core); results as they come, or `ordered`.
+    """`run` every item on `workers` processes (default one for each core); results as they come, or `ordered`.
 
-    With one worker everything happens in this process.
+    `backend` is one of joblib's, set up by runtime/evaluation/cluster.py where it is not "loky"; on it, `workers` None
+    means all that the cluster has. No further item is begun once `wanted` says no; those that were begun are finished.
+    With one worker of this machine everything happens in this process.
     """
-    count = min(workers or default_workers(), max(1, len(indices)))
-    if count == 1:
-        yield from map(run, indices)
+    local = backend == LOKY
+    count = min(workers or default_workers(), max(1, len(items)))
+    if count == 1 and local:
+        for item in items:
+            if wanted():
+                yield run(item)
         return
     from joblib import Parallel, delayed, parallel_config
 
+    def calls() -> Iterable[object]:
+        for item in items:
+            if not wanted():
+                return
+            yield delayed(run)(item)
+
     returned = "generator" if ordered else "generator_unordered"
-    with parallel_config("loky", inner_max_num_threads=1):
-        yield from Parallel(n_jobs=count, return_as=returned, batch_size=1)(delayed(run)(i) for i in indices)
+    with parallel_config(backend, **({"inner_max_num_threads": 1} if local else {})):
+        yield from Parallel(n_jobs=count if local else workers or -1, return_as=returned, batch_size=1)(calls())
 
 
 @lru_cache(maxsize=2)
-def _artifact(folder: Path) -> Artifact:
+def artifact_at(folder: Path) -> Artifact:
+    """The artifact in `folder`, verified once in each process. Raises `PolicyError`."""
     from policies.artifact import load_artifact
 
     return load_artifact(folder)
 
 
 @lru_cache(maxsize=2)
-def _session(folder: Path) -> Policy:
-    """Opened once in each process, not once an episode; one thread, because the workers share the cores."""
+def session(folder: Path) -> OnnxPolicy:
+    """The artifact's policy, opened once in each process; one thread."""
     from policies.onnx_policy import OnnxPolicy
 
-    return OnnxPolicy(_artifact(folder), threads=1)
-
-
-def _run_one(folder: Path | None, seed: int, task: str | None, index: int) -> Evaluated:
-    from runtime.lockstep import run_lockstep, task_of
-
-    asked = task_of(index, task)
-    episode = run_lockstep(partial(make_policy, folder), asked, seed + index, image_size=image_size(folder))
-    result = episode.result
-    outcome = EpisodeOutcome(
-        index,
-        seed + index,
-        asked,
-        result.outcome,
-        result.steps,
-        result.seconds,
-        tuple(float(ms) for ms in result.step_ms),
-        result.missed,
-    )
-    return Evaluated(outcome, () if result.outcome == SUCCESS else episode.frames)
+    return OnnxPolicy(artifact_at(folder), threads=1)
 
 
 def make_policy(folder: Path | None, world: World) -> Policy:
@@ -147,7 +94,7 @@ def make_policy(folder: Path | None, world: World) -> Policy:
 
     if folder is None:
         return ExpertPolicy(world)
-    return _session(folder)
+    return session(folder)
 
 
 def image_size(folder: Path | None) -> tuple[int, int]:
@@ -160,7 +107,7 @@ def image_size(folder: Path | None) -> tuple[int, int]:
 
     if folder is None:
         return IMAGE_SIZE
-    sizes = {(camera.height, camera.width) for camera in _artifact(folder).card.cameras.values()}
+    sizes = {(camera.height, camera.width) for camera in artifact_at(folder).card.cameras.values()}
     if len(sizes) != 1:
         raise PolicyError(f"{folder}: its cameras have the sizes {sorted(sizes)}; the simulator renders only one")
     return sizes.pop()

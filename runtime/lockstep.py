@@ -7,7 +7,7 @@ what the same worker played before.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,16 +20,20 @@ from policies.policy import Action, Observation, Policy, PolicyError
 from runtime.clock import SECOND, MonotonicClock, Pacer, SimulatedClock
 from runtime.guard import Guard
 from runtime.loop import ControlLoop, EpisodeInfo, EpisodeResult, LockstepServo, Step, Subscriber
+from runtime.report import SUCCESS
 from runtime.servo import ServoLoop, ServoSettings
 from runtime.servo_state import ServoState
 from sim.expert import Expert
 from sim.robot import SimulatedArm, SimulatedCamera
+from sim.shapes import Shape
 from sim.tasks import TASKS, Judge, TaskError, parse_task
+from sim.variation import NOMINAL, Conditions
 from sim.world import World
 
 ROBOT = "simulated"
 CAMERAS = ("fixed", "wrist")
 IMAGE_SIZE = (64, 64)  # (height, width)
+AS_TOLD = "as told, not as asked"  # the outcome of an episode whose policy did another task that it was told
 MakePolicy = Callable[[World], Policy]
 
 
@@ -99,6 +103,7 @@ class LockstepEpisode:
 
     result: EpisodeResult
     frames: tuple[NDArray[np.uint8], ...]  # the last of each camera
+    sparse: bool  # Gato's sparse success was seen at some step
 
 
 @functools.cache
@@ -118,7 +123,11 @@ def run_lockstep(
     task: str,
     seed: int,
     *,
+    robot: str = ROBOT,
     image_size: tuple[int, int] = IMAGE_SIZE,
+    conditions: Conditions = NOMINAL,
+    shapes: Mapping[str, Shape] | None = None,
+    other: str | None = None,
     subscribers: Sequence[Subscriber] = (),
     on_tick: Callable[[ServoState], None] | None = None,
     index: int = 0,
@@ -126,16 +135,18 @@ def run_lockstep(
 ) -> LockstepEpisode:
     """Run one episode: layout from `np.random.default_rng(seed)`, arm at home.
 
-    `on_tick` is told the servo loop's state after each of its ticks, subscribers that it is episode `index`. Its time
-    goes on from `clock`, or starts at 0. Step durations are measured by the machine's clock, everything else goes by
-    the simulated one. Raises `TaskError` and `PolicyError`.
+    `conditions` and `shapes` (of each colour; None: cubes) are the world's. The episode ends as well, with the outcome
+    `AS_TOLD`, when the task `other` is done. `on_tick` is told the servo loop's state after each of its ticks,
+    subscribers that it is episode `index`. Its time goes on from `clock`, or starts at 0. Step durations are measured
+    by the machine's clock, everything else goes by the simulated one. Raises `ConfigError`, `TaskError` and
+    `PolicyError`.
     """
     asked = parse_task(task)
     world = _world(image_size)
-    world.reset(np.random.default_rng(seed))
+    world.reset(np.random.default_rng(seed), conditions=conditions, shapes=shapes)
     clock = clock or SimulatedClock()
     arm = SimulatedArm(world, clock=clock.now)
-    settings, guard = safety_of(ROBOT)
+    settings, guard = safety_of(robot)
     loop = ServoLoop(arm, clock, settings, guard)
     loop.connect()
 
@@ -148,9 +159,14 @@ def run_lockstep(
     for camera in cameras.values():
         camera.connect()
     judge = Judge(world, asked)
+    others = [] if other is None else [Judge(world, parse_task(other))]
 
     def done() -> str | None:
         judge.update()
+        for also in others:
+            also.update()
+            if also.outcome == SUCCESS:
+                return AS_TOLD
         return judge.outcome
 
     policy = make_policy(world)
@@ -160,4 +176,4 @@ def run_lockstep(
     stopwatch = MonotonicClock()
     control = ControlLoop(policy, cameras, servo, clock, pacer, told, stopwatch=stopwatch, safety=settings.safety)
     result = control.run_episode(asked.text, judge.limit, done)
-    return LockstepEpisode(replace(result, index=index), last.frames)
+    return LockstepEpisode(replace(result, index=index), last.frames, judge.sparse)

@@ -31,23 +31,23 @@ class Cell:
     tone: str = "plain"  # a key of TONES; colours the caption
 
 
-def contact_sheet(cells: Sequence[Cell], columns: int = 4) -> Image:
-    """Arrange `cells` row by row, at most `columns` side by side; (H, W, 3) RGB.
+def contact_sheet(cells: Sequence[Cell], columns: int = 4, height: int = FRAME_HEIGHT) -> Image:
+    """Arrange `cells` row by row, at most `columns` side by side, frames shown `height` pixels high; (H, W, 3) RGB.
 
     Raises ValueError when there is no cell or a cell without a frame.
     """
     if not cells:
         raise ValueError("a contact sheet needs at least one cell")
-    tiles = [_tile(cell) for cell in cells]
-    height = max(tile.shape[0] for tile in tiles)
+    tiles = [_tile(cell, height) for cell in cells]
+    tallest = max(tile.shape[0] for tile in tiles)
     width = max(tile.shape[1] for tile in tiles)
     across = min(columns, len(tiles))
     down = -(-len(tiles) // across)
-    sheet = np.empty((down * (height + MARGIN) + MARGIN, across * (width + MARGIN) + MARGIN, 3), dtype=np.uint8)
+    sheet = np.empty((down * (tallest + MARGIN) + MARGIN, across * (width + MARGIN) + MARGIN, 3), dtype=np.uint8)
     sheet[:] = BACKGROUND
     for i, tile in enumerate(tiles):
         row, column = divmod(i, across)
-        top = MARGIN + row * (height + MARGIN)
+        top = MARGIN + row * (tallest + MARGIN)
         left = MARGIN + column * (width + MARGIN)
         sheet[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
     return sheet
@@ -87,15 +87,15 @@ def wrap(text: str, characters: int) -> list[str]:
     return lines
 
 
-def _tile(cell: Cell) -> Image:
+def _tile(cell: Cell, height: int) -> Image:
     import cv2
 
     if not cell.frames:
         raise ValueError(f"the cell {cell.caption!r} has no frame")
     frames = []
     for frame in cell.frames:
-        scale = FRAME_HEIGHT / frame.shape[0]
-        size = (max(1, round(frame.shape[1] * scale)), FRAME_HEIGHT)
+        scale = height / frame.shape[0]
+        size = (max(1, round(frame.shape[1] * scale)), height)
         method = cv2.INTER_NEAREST if scale >= 1.0 else cv2.INTER_AREA  # show the pixels that the policy saw
         frames.append(np.asarray(cv2.resize(frame, size, interpolation=method), dtype=np.uint8))
     picture = np.concatenate(frames, axis=1)

@@ -1,4 +1,4 @@
-"""What came of many episodes: counts, an interval, percentiles, as JSON and as a table.
+"""What came of many episodes: counts, intervals, percentiles, as JSON and as a table.
 
 Knows neither how the episodes were run nor the simulator. `gato-arm run` and `gato-arm eval` report with it.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,10 +51,74 @@ class EpisodeOutcome:
     seconds: float
     step_ms: tuple[float, ...] = ()  # duration of each control step, milliseconds
     missed: int = 0  # deadlines
+    cell: str = ""  # what it is counted under beside its task: a shift, a triplet, a kind of prompt
+    sparse: bool | None = None  # Gato's sparse success was seen at some step; None where nobody looked
 
     @property
     def success(self) -> bool:
         return self.outcome == SUCCESS
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What a group of episodes adds up to. An unjudged episode counts neither as success nor as failure."""
+
+    episodes: int
+    judged: int
+    successes: int
+    sparse: int | None  # sparse successes; None unless every judged episode was looked at
+    failures: dict[str, int]  # kind to count, most frequent first
+    ticks: int
+
+    @classmethod
+    def of(cls, outcomes: Iterable[EpisodeOutcome]) -> Tally:
+        """Count them."""
+        every = list(outcomes)
+        judged = [outcome for outcome in every if outcome.outcome != UNJUDGED]
+        kinds = Counter(outcome.outcome for outcome in judged if not outcome.success)
+        looked = bool(judged) and all(outcome.sparse is not None for outcome in judged)
+        return cls(
+            len(every),
+            len(judged),
+            sum(outcome.success for outcome in judged),
+            sum(bool(outcome.sparse) for outcome in judged) if looked else None,
+            dict(sorted(kinds.items(), key=lambda item: (-item[1], item[0]))),
+            sum(outcome.steps for outcome in every),
+        )
+
+    @property
+    def rate(self) -> float | None:
+        """Share of judged episodes; None when none was judged."""
+        return self.successes / self.judged if self.judged else None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95% interval of the rate."""
+        return wilson(self.successes, self.judged)
+
+    def to_json(self) -> dict[str, Any]:
+        """Counts, rate and interval; the sparse ones where they were looked at."""
+        content: dict[str, Any] = {
+            "episodes": self.episodes,
+            "judged": self.judged,
+            "successes": self.successes,
+            "success_rate": self.rate,
+            "success_interval_95": list(self.interval),
+            "failures": self.failures,
+        }
+        if self.sparse is not None:
+            content["sparse_successes"] = self.sparse
+            content["sparse_rate"] = self.sparse / self.judged
+            content["sparse_interval_95"] = list(wilson(self.sparse, self.judged))
+        return content
+
+
+def tallies(outcomes: Sequence[EpisodeOutcome], key: Callable[[EpisodeOutcome], str]) -> dict[str, Tally]:
+    """A tally for each value of `key`, in the order in which the values first appear."""
+    groups: dict[str, list[EpisodeOutcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault(key(outcome), []).append(outcome)
+    return {name: Tally.of(group) for name, group in groups.items()}
 
 
 @dataclass(frozen=True)
@@ -66,23 +131,31 @@ class Report:
     extra: dict[str, Any] = field(default_factory=dict)  # further JSON fields
 
     @property
-    def successes(self) -> int:
-        return sum(outcome.success for outcome in self.outcomes)
+    def tally(self) -> Tally:
+        """All episodes together."""
+        return Tally.of(self.outcomes)
 
     @property
-    def judged(self) -> int:
-        return sum(outcome.outcome != UNJUDGED for outcome in self.outcomes)
+    def successes(self) -> int:
+        return self.tally.successes
 
     @property
     def success_rate(self) -> float | None:
         """Share of judged episodes; None when none was judged."""
-        return self.successes / self.judged if self.judged else None
+        return self.tally.rate
 
     @property
     def failures(self) -> dict[str, int]:
         """Failure kind to count, most frequent first."""
-        kinds = (o.outcome for o in self.outcomes if o.outcome not in (SUCCESS, UNJUDGED))
-        return dict(sorted(Counter(kinds).items(), key=lambda item: (-item[1], item[0])))
+        return self.tally.failures
+
+    def per_task(self) -> dict[str, Tally]:
+        """In the order of the tasks' texts."""
+        return dict(sorted(tallies(self.outcomes, lambda outcome: outcome.task).items()))
+
+    def per_cell(self) -> dict[str, Tally]:
+        """In the order in which the cells came; empty where episodes have none."""
+        return tallies([outcome for outcome in self.outcomes if outcome.cell], lambda outcome: outcome.cell)
 
     @property
     def ticks(self) -> int:
@@ -99,27 +172,12 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """The content of `--json FILE`."""
-        low, high = wilson(self.successes, self.judged)
-        tasks = sorted({outcome.task for outcome in self.outcomes})
-        per_task = {}
-        for task in tasks:
-            of_task = [o for o in self.outcomes if o.task == task]
-            judged = sum(o.outcome != UNJUDGED for o in of_task)
-            won = sum(o.success for o in of_task)
-            per_task[task] = {
-                "episodes": len(of_task),
-                "judged": judged,
-                "successes": won,
-                "success_rate": won / judged if judged else None,
-            }
+        tally = self.tally
+        cells = {name: cell.to_json() for name, cell in self.per_cell().items()}
         return {
-            "episodes": len(self.outcomes),
-            "judged": self.judged,
-            "successes": self.successes,
-            "success_rate": self.success_rate,
-            "success_interval_95": [low, high],
-            "per_task": per_task,
-            "failures": self.failures,
+            **tally.to_json(),
+            "per_task": {name: task.to_json() for name, task in self.per_task().items()},
+            **({"per_cell": cells} if cells else {}),
             "step_ms": self.step_ms(),
             "deadline_misses": self.deadline_misses,
             "ticks": self.ticks,
@@ -131,34 +189,44 @@ class Report:
 
     def summary(self) -> str:
         """One line: the share, its interval, the failures."""
-        if not self.judged:
-            return f"{len(self.outcomes)} episodes, none judged"
-        low, high = wilson(self.successes, self.judged)
+        tally = self.tally
+        if tally.rate is None:
+            return f"{tally.episodes} episodes, none judged"
+        low, high = tally.interval
         line = (
-            f"{self.successes} of {self.judged} succeeded: {100 * self.successes / self.judged:.1f}% "
+            f"{tally.successes} of {tally.judged} succeeded: {100 * tally.rate:.1f}% "
             f"(95% interval {100 * low:.1f} to {100 * high:.1f}%)"
         )
-        failures = ", ".join(f"{count} x {kind}" for kind, count in self.failures.items())
+        failures = ", ".join(f"{count} x {kind}" for kind, count in tally.failures.items())
         return f"{line}; failures: {failures}" if failures else line
 
     def table(self, title: str) -> Table:
         """Successes by task, for the console."""
-        from rich.table import Table
+        return success_table(title, "task", self.per_task())
 
-        table = Table(title=title, title_justify="left")
-        for heading in ("task", "episodes", "success", "95% interval"):
-            table.add_column(heading, justify="left" if heading == "task" else "right")
-        content = self.to_json()
-        for task, entry in content["per_task"].items():
-            share = entry["success_rate"]
-            low, high = wilson(entry["successes"], entry["judged"])
-            table.add_row(
-                task,
-                str(entry["episodes"]),
-                "unjudged" if share is None else f"{100 * share:.0f}%",
-                "" if share is None else f"{100 * low:.0f} to {100 * high:.0f}%",
-            )
-        return table
+
+def success_table(title: str, heading: str, rows: Mapping[str, Tally]) -> Table:
+    """A row for each tally, for the console; sparse successes where they differ from ours."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    sparse = any(tally.sparse not in (None, tally.successes) for tally in rows.values())
+    for name in (heading, "episodes", "success", "95% interval", *(("sparse", "95% interval") if sparse else ())):
+        table.add_column(name, justify="left" if name == heading else "right")
+    for name, tally in rows.items():
+        shown = [name, str(tally.episodes), *share(tally.successes, tally.judged)]
+        if sparse:
+            shown += ["", ""] if tally.sparse is None else share(tally.sparse, tally.judged)
+        table.add_row(*shown)
+    return table
+
+
+def share(successes: int, judged: int) -> list[str]:
+    """A percentage and its interval, as tables show them."""
+    if not judged:
+        return ["unjudged", ""]
+    low, high = wilson(successes, judged)
+    return [f"{100 * successes / judged:.1f}%", f"{100 * low:.1f} to {100 * high:.1f}%"]
 
 
 def write_json(path: Path, content: object) -> None:

@@ -1,33 +1,15 @@
-"""Evaluation: the same figures whatever the workers and whatever ran before, failures on a sheet."""
+"""Many episodes in lock-step: nothing of what ran before matters, workers and their order, what ends an episode."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from policies.policy import Action, Observation, PolicyError
-from runtime.evaluate import Evaluated, default_workers, evaluate, failure_sheet, spread
-from runtime.lockstep import ExpertPolicy, run_lockstep, task_of
+from runtime.evaluate import default_workers, spread, verified
+from runtime.lockstep import AS_TOLD, ExpertPolicy, run_lockstep, task_of
 from runtime.loop import EpisodeInfo, Step
-from runtime.picture import decode
-from runtime.report import EpisodeOutcome
 from sim.tasks import TASKS, TaskError
-
-
-def test_the_expert_succeeds_and_a_seed_gives_the_same_figures_on_any_number_of_workers() -> None:
-    seen: list[int] = []
-    alone, failures = evaluate("expert", 4, 100_000, workers=1, on_result=lambda outcome: seen.append(outcome.index))
-    together, _ = evaluate("expert", 4, 100_000, workers=2)
-    assert seen == [0, 1, 2, 3] and failures == []
-    assert [(o.index, o.seed, o.task, o.outcome, o.steps) for o in alone.outcomes] == [
-        (o.index, o.seed, o.task, o.outcome, o.steps) for o in together.outcomes
-    ]
-    assert alone.success_rate == 1.0 and alone.policy == "expert"
-    assert [outcome.task for outcome in alone.outcomes] == [task.text for task in TASKS[:4]]
-    timing = alone.step_ms()
-    assert timing is not None and timing["p50"] > 0.0
 
 
 def test_what_ran_before_does_not_matter() -> None:
@@ -79,18 +61,23 @@ def test_a_task_is_checked_and_tasks_come_in_turn() -> None:
         task_of(0, "stack the pink block on the blue block")
 
 
-def test_a_policy_that_is_not_there_is_refused_before_anything_runs() -> None:
+def test_a_policy_that_is_not_there_is_refused() -> None:
     with pytest.raises(PolicyError, match="no policy 'nowhere'"):
-        evaluate("nowhere", 2, 0)
+        verified("nowhere")
 
 
-def test_failure_sheet(tmp_path: Path) -> None:
-    frame = np.full((64, 64, 3), 90, dtype=np.uint8)
-    failed = Evaluated(EpisodeOutcome(0, 3, "stack", "never moved", 240, 12.0), (frame, frame))
-    assert failure_sheet([failed] * 30, tmp_path / "f.png")
-    assert decode((tmp_path / "f.png").read_bytes()).shape[0] > 6 * 192  # 24 of them in rows of 4
-    assert not failure_sheet([], tmp_path / "none.png")
-    assert not (tmp_path / "none.png").exists()
+def test_an_episode_also_ends_when_another_task_is_done() -> None:
+    """Judged by one task, told another: the demonstrator does what it is told."""
+    told = TASKS[3].text
+
+    class Told(ExpertPolicy):
+        def reset(self, task: str) -> None:
+            super().reset(told)
+
+    episode = run_lockstep(Told, TASKS[0].text, 3, other=told)
+    assert episode.result.outcome == AS_TOLD and not episode.sparse
+    plain = run_lockstep(ExpertPolicy, TASKS[3].text, 3)
+    assert plain.result.steps == episode.result.steps and plain.sparse
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -100,3 +87,10 @@ def test_spread_keeps_order_when_asked(workers: int) -> None:
 
 def test_there_is_at_least_one_worker() -> None:
     assert default_workers() >= 1
+
+
+def test_nothing_is_begun_any_more_when_nobody_wants_it() -> None:
+    begun: list[int] = []
+    done = list(spread(lambda i: begun.append(i) or i, [1, 2, 3], 1, wanted=lambda: len(begun) < 2))
+    assert begun == [1, 2] == done
+    assert list(spread(abs, [-1, -2, -3], 2, wanted=lambda: False)) == []

@@ -41,6 +41,11 @@ def test_a_large_frame_is_scaled_down() -> None:
     assert contact_sheet([Cell((np.zeros((480, 640, 3), np.uint8),), "big")]).shape[1] == 2 * 8 + 256
 
 
+def test_frames_are_as_high_as_asked() -> None:
+    sheet = contact_sheet([Cell((RED,), "small")], height=64)
+    assert sheet.shape[1] == 2 * 8 + 64 and tuple(sheet[8 + 32, 8 + 32]) == (200, 10, 20)
+
+
 def test_nothing_to_show_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least one cell"):
         contact_sheet([])

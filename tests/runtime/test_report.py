@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.report import EpisodeOutcome, Report, wilson, write_json
+from runtime.report import EpisodeOutcome, Report, Tally, wilson, write_json
 
 
 def make(outcomes: list[str]) -> Report:
@@ -58,12 +58,30 @@ def test_json_has_the_fields_of_the_design() -> None:
         "judged": 3,
         "successes": 2,
         "success_rate": pytest.approx(2 / 3),
+        "success_interval_95": list(wilson(2, 3)),
+        "failures": {"dropped": 1},
     }
+    assert "per_cell" not in content
     assert list(content["failures"].items()) == [("dropped", 2), ("not stacked", 1)]
     assert content["step_ms"] == {"p50": 1.5, "p99": 2.0, "max": 2.0}
     assert content["ticks"] == 60 and content["deadline_misses"] == 2
     assert content["policy"] == "expert" and content["seed"] == 7
     json.dumps(content)
+
+
+def test_cells_and_gatos_sparse_success() -> None:
+    outcomes = [
+        EpisodeOutcome(i, i, "task", outcome, 10, 0.5, cell=cell, sparse=sparse)
+        for i, (outcome, cell, sparse) in enumerate(
+            [("success", "light", True), ("placed beside", "all", True), ("placed beside", "all", False)]
+        )
+    ]
+    content = Report("expert", 0, tuple(outcomes)).to_json()
+    assert list(content["per_cell"]) == ["light", "all"]
+    assert content["per_cell"]["all"]["sparse_successes"] == 1 and content["per_cell"]["all"]["successes"] == 0
+    assert content["sparse_rate"] == pytest.approx(2 / 3) and content["sparse_interval_95"] == list(wilson(2, 3))
+    unseen = [*outcomes, EpisodeOutcome(3, 3, "task", "success", 10, 0.5)]
+    assert Tally.of(unseen).sparse is None
 
 
 def test_unjudged_episodes_do_not_count() -> None:

@@ -1,0 +1,95 @@
+"""An evaluation, from its trials to rows in a folder: refuses first what can be refused, then plays what is missing.
+
+Knows no command line and no report.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+from drivers.config import load_robot
+from policies.artifact import check_robot
+from policies.card import GRAPH
+from runtime.evaluate import EXPERT, LOKY, artifact_at, session, verified
+from runtime.evaluation.cluster import cluster
+from runtime.evaluation.paper import BENCHMARKS
+from runtime.evaluation.play import maker
+from runtime.evaluation.run import run_trials
+from runtime.evaluation.store import Store
+from runtime.evaluation.suite import PARAPHRASES, PROMPT
+from runtime.evaluation.trial import AS_SHIPPED, Trial
+from runtime.report import EpisodeOutcome
+
+HASH = 12  # digits of the graph's sha256 that tell policies of one name apart
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Who is evaluated: the artifact in `folder`, or the demonstrator for None."""
+
+    folder: Path | None
+    name: str
+    label: str  # name and graph, as rows have it
+    benchmark: str | None  # which of the paper's RGB tables its training is comparable with, where its card says
+
+
+def subject_of(policy: str) -> Subject:
+    """The subject that a shipped policy's name, an artifact's folder or "expert" means. Raises `PolicyError`."""
+    if policy == EXPERT:
+        return Subject(None, EXPERT, EXPERT, None)
+    folder = verified(policy)
+    card = artifact_at(folder).card
+    said = card.training.get("benchmark")
+    return Subject(folder, card.name, f"{card.name}@{card.files[GRAPH][:HASH]}", said if said in BENCHMARKS else None)
+
+
+def check(subject: Subject, trials: Sequence[Trial]) -> None:
+    """Refuse before anything starts what cannot be played with: another robot's policy, words that it does not know.
+
+    In the parts about phrasings and prompts a refusal is a result and not a mistake. Raises `ConfigError`,
+    `PolicyError`, `TaskError` and `EvaluationError`, and `ModuleNotFoundError` where an extra is missing.
+    """
+    for robot in dict.fromkeys(trial.setting.robot for trial in trials):
+        config = load_robot(robot)
+        if subject.folder is not None:
+            check_robot(artifact_at(subject.folder).card, config)
+    if any(trial.setting.weights != AS_SHIPPED for trial in trials):
+        importlib.import_module("onnx")
+    if subject.folder is None:
+        for trial in trials:
+            maker(None, trial, trial.told())
+        return
+    for told in dict.fromkeys(trial.told() for trial in trials if trial.part not in (PARAPHRASES, PROMPT)):
+        session(subject.folder).reset(told)
+
+
+def play_missing(
+    subject: Subject,
+    trials: Sequence[Trial],
+    store: Store,
+    *,
+    workers: int | None = None,
+    backend: str = LOKY,
+    minutes: float | None = None,
+    on_result: Callable[[EpisodeOutcome], None] = lambda outcome: None,
+) -> bool:
+    """Play those `trials` that `store` lacks, and write each down; True when all are there in the end.
+
+    No further one is begun after `minutes`. `on_result` is called in this process as episodes finish, in any order.
+    """
+    missing = store.missing(trials)
+    until = None if minutes is None else monotonic() + 60 * minutes
+
+    def wanted() -> bool:
+        return until is None or monotonic() < until
+
+    if missing:
+        with cluster(backend):
+            for played in run_trials(subject.folder, missing, workers=workers, backend=backend, wanted=wanted):
+                store.add(played)
+                on_result(played.outcome)
+    return not store.missing(trials)
