@@ -164,8 +164,9 @@ def step_towards(command: Array, goal: Array, gripper: float, roll: float) -> Ar
     """
     chain = so101.inverse(goal)
     if chain is None:
-        radius = math.hypot(goal[0], goal[1])
-        goal = np.array([*(goal[:2] * min(1.0, 0.27 / max(radius, 1e-6))), min(max(goal[2], 0.0), 0.12)])
+        # Too far out, or too close to the base: that way, as far as it goes.
+        radius = max(math.hypot(goal[0], goal[1]), 1e-6)
+        goal = np.array([*(goal[:2] * min(max(0.125, radius), 0.27) / radius), min(max(goal[2], 0.0), 0.12)])
         chain = so101.inverse(goal)
     target = command.copy()
     if chain is not None:

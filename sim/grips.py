@@ -26,6 +26,7 @@ class Grip:
     angle: float
     width: float  # m, between the jaws
     middle: Array  # (2,) m, half way between the jaws, from the centre of mass
+    slope: float  # of the steeper of the two sides that the jaws touch: how far it leans inwards for its height
 
 
 def grips(solid: Solid, axes: Array) -> list[Grip]:
@@ -64,7 +65,10 @@ def _along(vertices: Array, angle: float) -> Grip | None:
     middle = np.array(
         [forth * math.cos(angle) - aside * math.sin(angle), forth * math.sin(angle) + aside * math.cos(angle)]
     )
-    return Grip(angle, float(high - low), middle)
+    heights = vertices[:, 2]
+    upper = along[heights > heights.mean()]
+    slope = max(high - upper.max(), upper.min() - low) / np.ptp(heights)
+    return Grip(angle, float(high - low), middle, float(slope))
 
 
 def span(solid: Solid, axes: Array, angle: float) -> float:
