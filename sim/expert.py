@@ -25,6 +25,7 @@ HELD = 0.1  # rad above it, up to which the jaws touch a block between them
 TRAVEL = 0.068  # m, grasp centre while nothing is near
 GRIP_HEIGHT = 0.014  # m above the block's lowest point: the fingertips end 12 mm below the grasp centre
 WIDE = 0.040  # m, from which a grip is taken only when a narrower one is far
+SLANTED = 0.3  # of its sides, likewise
 HALF_TURN = math.pi
 
 
@@ -50,9 +51,13 @@ class Expert:
         solid = self.world.solids[colour]
         depth = lowest(solid, axes)
         # Lying so that nothing can be gripped, it is pushed at along its own axis.
-        choice = grips(solid, axes) or [Grip(math.atan2(axes[1, 0], axes[0, 0]) % HALF_TURN, WIDEST, np.zeros(2))]
+        own_axis = math.atan2(axes[1, 0], axes[0, 0]) % HALF_TURN
+        choice = grips(solid, axes) or [Grip(own_axis, WIDEST, np.zeros(2), 0.0)]
         rolls = [_roll_for(centre, grip, roll) for grip in choice]
-        costs = [abs(turn - roll) + 100 * max(0.0, grip.width - WIDE) for grip, turn in zip(choice, rolls, strict=True)]
+        costs = [
+            abs(turn - roll) + 100 * max(0.0, grip.width - WIDE) + 10 * max(0.0, grip.slope - SLANTED)
+            for grip, turn in zip(choice, rolls, strict=True)
+        ]
         best = int(np.argmin(costs))
         point = np.array([*(centre[:2] + choice[best].middle), centre[2] - depth + GRIP_HEIGHT])
         jaws = math.atan2(centre[1], centre[0]) - roll + math.pi / 2
