@@ -36,6 +36,7 @@ def imitate(
     batch: int = 128,
     compiled: bool = False,
     seed: int = 0,
+    resume: bool = False,
     report: Callable[[dict[str, float]], None] = lambda measures: None,
 ) -> dict[str, Any]:
     """Train for `iterations` on the episodes in `dataset`, write `out`/checkpoint.pt and `out`/training.jsonl.
@@ -47,17 +48,19 @@ def imitate(
 
     from policies.dataset import Dataset
     from policies.gato.imitate import imitate as learn_from
+    from policies.gato.ranks import Ranks
     from policies.gato.text import Text
     from policies.gato.train import TrainConfig
 
-    chosen = prepared(device, seed)
+    prepared(device, seed)
+    ranks = Ranks.join(device)
     text = Text()
     scene = _scene(Dataset(dataset), text)
-    return learn_from(
+    said = learn_from(
         dataset,
         out,
         iterations,
-        _network(init, size, text, chosen),
+        _network(init, size, text, ranks.device),
         CODEC,
         text,
         rate=RATE,
@@ -66,8 +69,12 @@ def imitate(
         config=TrainConfig(batch=batch),
         compiled=compiled,
         seed=seed,
+        resume=resume,
+        ranks=ranks,
         report=report,
     )
+    ranks.leave()
+    return said
 
 
 def _scene(dataset: Dataset, text: Text) -> Scene | None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from policies.policy import PolicyError
 from runtime.bench.products import billions, window_products
 from runtime.mixture import Mixture
 from runtime.rollouts import Rollouts
@@ -36,14 +35,12 @@ if TYPE_CHECKING:
     from policies.gato.data import Replay, Scene
     from policies.gato.ranks import Ranks
     from policies.gato.text import Text
-    from policies.gato.train import Trainer
 
 SAVE_EVERY = 60.0  # s
 PARTS = 2  # of the worlds: one is simulated while the other waits for the policy
 STEPS_A_SECOND = 40  # of each world, at most; the replay has room for so many
 REPLAY_SHARE = 0.5  # of a GPU's memory
 REPLAY_BYTES = 4e9  # without one
-STATE, CHECKPOINT = "state.pt", "checkpoint.pt"
 BACKWARD = 3  # products of an iteration, for each of the forward pass: itself and two backward
 
 
@@ -131,7 +128,15 @@ def _learn(
     from policies.gato.dagger import Course, dagger
     from policies.gato.model import Gato
     from policies.gato.text import Text
-    from policies.gato.train import TrainConfig, Trainer, save_checkpoint
+    from policies.gato.train import (
+        CHECKPOINT_FILE,
+        STATE_FILE,
+        TrainConfig,
+        Trainer,
+        load_state,
+        save_checkpoint,
+        save_state,
+    )
     from policies.gato.weights import begin_from
 
     prepared(settings.device, settings.seed)
@@ -142,26 +147,35 @@ def _learn(
         begin_from(model, settings.init)
     trainer = Trainer(model, config, compiled=settings.compiled, ranks=ranks)
     mixture = settings.mixture or Mixture.load()
-    begun = _resume(out / STATE, trainer, mixture) if settings.resume else 0.0
+    about: dict[str, Any] = {"size": settings.size, "mixture": mixture.describe()}
+    before: dict[str, Any] = {
+        "seconds": 0.0,
+        "steps": 0.0,
+        "began_from": "nothing" if settings.init is None else settings.init.name,
+    }
+    if settings.resume:
+        before = load_state(out / STATE_FILE, trainer, about)
+    begun = float(before["seconds"])
     replay = _replay(settings, mixture, text, ranks.device)
     out.mkdir(parents=True, exist_ok=True)
     saved = time.monotonic()
 
     def save(measures: dict[str, float]) -> None:
-        save_checkpoint(out / CHECKPOINT, trainer.averaged(), details(measures))
-        elapsed = measures.get("seconds", begun)
-        _write_state(out / STATE, {"trainer": trainer.state(), "seconds": elapsed, "mixture": mixture.describe()})
+        said = details(measures)
+        save_checkpoint(out / CHECKPOINT_FILE, trainer.averaged(), said)
+        now = {"seconds": measures.get("seconds", begun), "steps": said["control_steps"]}
+        save_state(out / STATE_FILE, trainer, {**before, **about, **now})
 
     def details(measures: dict[str, float]) -> dict[str, Any]:
         return {
             "method": "behaviour cloning and DAgger in simulation",
             "size": settings.size,
-            "began_from": "nothing" if settings.init is None else settings.init.name,
+            "began_from": before["began_from"],
             "seed": settings.seed,
             "seconds": round(measures.get("seconds", begun)),
             "demonstrated_seconds": settings.demonstrate,
             "iterations": trainer.iterations,
-            "control_steps": round(measures.get("steps", 0)),
+            "control_steps": round(before["steps"] + measures.get("steps", 0)),
             "batch": f"{ranks.count} x {config.batch} sequences of {config.length} timesteps",
             "learning_rate": config.learning_rate,
             "mixture": mixture.describe(),
@@ -225,30 +239,6 @@ def _replay(settings: LearnSettings, mixture: Mixture, text: Text, device: torch
     texts = [[text.encode(phrase) for phrase in trained_phrasings(task, text)] for task in TASKS]
     scene = stacking_scene(text, kept_out=mixture.kept_out_tasks)
     return Replay(SEQUENCE, texts, streams, capacity, device, scene, parts=PARTS)
-
-
-def _resume(path: Path, trainer: Trainer, mixture: Mixture) -> float:
-    """Put the saved state into `trainer`; how many seconds it had trained. Raises `PolicyError`."""
-    import torch
-
-    if not path.is_file():
-        raise PolicyError(f"{path}: there is no training to resume; leave --resume out to begin one")
-    state = torch.load(path, weights_only=True, map_location=trainer.device)
-    if state["mixture"] != mixture.describe():
-        raise PolicyError(f"{path}: was trained on another mixture or with other things kept out; name the same again")
-    try:
-        trainer.resume(state["trainer"])
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise PolicyError(f"{path}: is of another network: {' '.join(str(error).split())[:160]}") from error
-    return float(state["seconds"])
-
-
-def _write_state(path: Path, state: dict[str, Any]) -> None:
-    """Whole or not at all: an interrupted save leaves the one before."""
-    import torch
-
-    torch.save(state, path.with_suffix(".new"))
-    path.with_suffix(".new").replace(path)
 
 
 def _name(device: torch.device) -> str:

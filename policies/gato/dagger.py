@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from policies.gato.data import Replay
 from policies.gato.model import Gato
 from policies.gato.sequence import FILLER
-from policies.gato.train import Trainer
+from policies.gato.train import Trainer, batch_seed
 
 RECENT = 200  # undisturbed episodes of a kind that the running success is counted over
 LEAST = 16  # steps of each stream before training begins
@@ -206,11 +206,6 @@ def dagger(
         if elapsed - tally.reported >= course.report_every:
             last = tally.report(elapsed)
             report(last)
-
-
-def batch_seed(seed: int, rank: int, iteration: int) -> int:
-    """What a batch is drawn with: it hangs on nothing that came before, so that a resumed training draws the same."""
-    return int(np.random.SeedSequence([seed, rank, iteration]).generate_state(1, np.uint64)[0] >> 1)
 
 
 class _Tally:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,6 +23,9 @@ from policies.gato.model import Gato
 from policies.gato.ranks import Ranks
 from policies.gato.sequence import SequenceSpec
 from policies.gato.tokens import BINS
+from policies.policy import PolicyError
+
+STATE_FILE, CHECKPOINT_FILE = "state.pt", "checkpoint.pt"
 
 
 @dataclass(frozen=True)
@@ -183,6 +187,38 @@ class Trainer:
         with torch.no_grad():
             for name, parameter in into.named_parameters():
                 parameter.copy_(self.average[name])
+
+
+def batch_seed(seed: int, rank: int, iteration: int) -> int:
+    """What a batch is drawn with: it hangs on nothing that came before, so that a resumed training draws the same."""
+    return int(np.random.SeedSequence([seed, rank, iteration]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def save_state(path: Path, trainer: Trainer, about: dict[str, Any]) -> None:
+    """What `load_state` goes on from, and what it is about; an interrupted save leaves the one before."""
+    torch.save({"trainer": trainer.state(), "about": about}, path.with_suffix(".new"))
+    path.with_suffix(".new").replace(path)
+
+
+def load_state(path: Path, trainer: Trainer, about: dict[str, Any]) -> dict[str, Any]:
+    """Put a saved state into `trainer`; all that it was said to be about, where what is in `about` has to be the same.
+
+    Raises `PolicyError`.
+    """
+    if not path.is_file():
+        raise PolicyError(f"{path}: there is no training to resume; leave --resume out to begin one")
+    state = torch.load(path, weights_only=True, map_location=trainer.device)
+    for name, value in about.items():
+        if state["about"][name] != value:
+            raise PolicyError(
+                f"{path}: was trained with {name} {state['about'][name]}, not {value}; name the same again"
+            )
+    try:
+        trainer.resume(state["trainer"])
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise PolicyError(f"{path}: is of another network: {' '.join(str(error).split())[:160]}") from error
+    said: dict[str, Any] = state["about"]
+    return said
 
 
 def save_checkpoint(path: Path, model: Gato, details: dict[str, Any]) -> None:

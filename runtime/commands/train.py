@@ -77,6 +77,7 @@ def train(
             batch=batch,
             compiled=compiled,
             seed=seed,
+            resume=resume,
             report=report,
         )
     else:
@@ -99,5 +100,6 @@ def train(
             mixture=Mixture.load(mixture).without(objects, kept_out),
         )
         learn(out, settings, report=report, say=lambda line: say(console, line))
-    say(console, f"checkpoint {out / 'checkpoint.pt'}")
+    if os.environ.get("RANK", "0") == "0":
+        say(console, f"checkpoint {out / 'checkpoint.pt'}")
     return 0
