@@ -16,21 +16,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from policies.gato.config import ModelConfig
-from policies.gato.graph_ops import TYPES, GraphBuilder
+from policies.gato.graph_ops import TYPES, GraphBuilder, Parameters
+from policies.gato.graph_patches import embed_patches
 from policies.gato.sequence import FILLER, PERIOD, SequenceSpec, rotary_multiples
-from policies.gato.tokens import BINS, CONTINUOUS_START, PATCH, RowMap, patch_grid
+from policies.gato.tokens import BINS, CONTINUOUS_START, RowMap
 
 Weights = Mapping[str, NDArray[np.float32]]
-
-GROUPS = 32  # of the group normalisations, as in model.py
-SUBPATCH = 4  # side and stride of the stem's kernel
 
 
 def cache_inputs(layers: int) -> list[str]:
@@ -87,9 +84,9 @@ class _Network:
     def __init__(
         self, weights: Weights, config: ModelConfig, spec: SequenceSpec, vocabulary: int, builder: GraphBuilder
     ) -> None:
-        self.weights, self.config, self.spec = weights, config, spec
+        self.config, self.spec = config, spec
         self.row_map = RowMap(vocabulary)
-        self.g = builder
+        self.g, self.p = builder, Parameters(builder, weights)
         self.kind = np.dtype(builder.real).name
 
     def build(self) -> onnx.ModelProto:
@@ -105,17 +102,11 @@ class _Network:
         for name in cache:
             g.input(name, self.kind, (1, "S", self.config.width))
         place = _Place(slot, *self._angles(position), self._mask(visible))
-        x = g.op("Where", prompt, self._text(text), self._block(images, ids))
-        x = g.op("Unsqueeze", x, g.constant([0]))
-        branch: str | None = None
+        x, branch = self._tokens(images, ids, text, prompt), None
         for layer in range(self.config.layers):
             x, branch = self._layer(x, branch, layer, place)
-        g.op(
-            "Add",
-            self._choose(self._add_and_norm(x, branch, "norm")[1]),
-            g.constant(CONTINUOUS_START),
-            outputs=("action",),
-        )
+        chosen = self._choose(self._add_and_norm(x, branch, "norm")[1])
+        g.op("Add", chosen, g.constant(CONTINUOUS_START), outputs=("action",))
         g.output("action", "int64", (spec.actions,))
         for name in cache:
             g.output(cache_output(name), self.kind, (1, "S", self.config.width))
@@ -123,83 +114,58 @@ class _Network:
 
     # What goes in
 
-    def _block(self, images: list[str], ids: str) -> str:
-        """(block, D): executed action and words, patches, proprioception and separator, blanks; `Gato.embed_blocks`."""
-        g, spec = self.g, self.spec
-        before = spec.actions + spec.words
-        sizes = self._sizes(before, spec.block_ids - before)
-        front, rear = g.split("Split", 2, self._embed(ids), sizes, axis=0)
-        table, local = self._array("table.weight"), self._array("local_positions.weight")
-        observed, action = local[: spec.observation], local[spec.observation :]
-        filler = table[self.row_map.continuous_row + FILLER - CONTINUOUS_START]
-        blanks = g.number(np.repeat(filler[None], spec.blanks, axis=0))
-        tokens = g.op("Concat", front, self._patches(images), rear, blanks, axis=0)
-        places = np.concatenate([action, observed, action[: spec.blanks]])
-        return g.op("Add", tokens, g.weight("block_positions", places))
+    def _tokens(self, images: list[str], ids: str, text: str, prompt: str) -> str:
+        """(N, D): a block as in `Gato.embed_blocks`, or with `prompt` the instruction as in `Gato.prefill_text`.
 
-    def _text(self, text: str) -> str:
-        """(block, D): the instruction, then zeros; `Gato.prefill_text`."""
-        g, spec = self.g, self.spec
-        x = g.op("Add", self._embed(text), self._weight("text_positions.weight"))
-        return g.op("Pad", x, g.constant([0, 0, spec.block - spec.text, 0]))
+        An instruction has no more tokens than a block has words, so it finds room in the block's front; what stands in
+        its further places is never seen.
+        """
+        g, p, spec = self.g, self.p, self.spec
+        front, rear = spec.actions + spec.words, spec.components + 1
+        known = min(spec.text, front)
+        told = g.op("Slice", text, g.constant([0]), g.constant([known])) if known < spec.text else text
+        told = g.op("Concat", told, g.constant(np.zeros(spec.block_ids - known)), axis=0)
+        embedded = self._embed(g.op("Where", prompt, told, ids))
+        begin, end = g.split("Split", 2, embedded, g.constant([front, rear]), axis=0)
+        at_front, at_patches, at_rear, at_blanks = self._places(front, spec.patches, rear, spec.blanks)
+        in_text = g.op("Pad", p.weight("text_positions.weight"), g.constant([0, 0, front - spec.text, 0]))
+        both = g.op("Concat", *(g.op("Unsqueeze", places, g.constant([0])) for places in (at_front, in_text)), axis=0)
+        begin = g.op("Add", begin, g.op("Gather", both, g.op("Cast", prompt, to=TYPES["int64"])))
+        filler = p.array("table.weight")[self.row_map.continuous_row + FILLER - CONTINUOUS_START]
+        blanks = [g.op("Add", g.number(filler), at_blanks)] if spec.blanks else []
+        patches = embed_patches(p, self.config, spec, images, at_patches)
+        return g.op("Concat", begin, patches, g.op("Add", end, at_rear), *blanks, axis=0)
+
+    def _places(self, *sizes: int) -> list[str]:
+        """What is added to tokens for their place in the block, in parts of so many rows: of the executed action, of
+        the observation, of the blanks, which are the action's again."""
+        local, seen = self.p.array("local_positions.weight"), self.spec.observation
+        places = np.concatenate([local[seen:], local[:seen], local[seen : seen + self.spec.blanks]])
+        stored = self.g.weight("block_positions", places)
+        return self.g.split("Split", len(sizes), stored, self.g.constant(sizes), axis=0)
 
     def _embed(self, ids: str) -> str:
         g = self.g
         low = g.op("Less", ids, g.constant(CONTINUOUS_START))
         high = g.op("Sub", ids, g.constant(CONTINUOUS_START - self.row_map.continuous_row))
-        return g.op("Gather", self._weight("table.weight"), g.op("Where", low, ids, high))
-
-    def _patches(self, images: list[str]) -> str:
-        """(P, D), with their row and column positions; `Gato.embed_images`."""
-        g = self.g
-        tiles = []
-        for image, (_, height, width) in zip(images, self.spec.cameras, strict=True):
-            rows, columns = patch_grid(height, width)
-            x = g.op("Reshape", image, g.constant([rows, PATCH, columns, PATCH, 3]))
-            x = g.op("Transpose", x, perm=[0, 2, 4, 1, 3])
-            tiles.append(g.op("Reshape", x, g.constant([rows * columns, 3, PATCH, PATCH])))
-        x = g.op("Concat", *tiles, axis=0) if len(tiles) > 1 else tiles[0]
-        x = g.op("Cast", x, to=TYPES[self.kind])
-        x = g.op("Sub", g.op("Div", x, g.number(127.5)), g.number(1.0))
-        x = g.op("Div", x, g.number(np.sqrt(PATCH)))
-        x = self._convolve(x, "patch.stem", strides=[SUBPATCH, SUBPATCH])
-        y = self._convolve(g.op("Gelu", self._group_norm(x, "patch.norm1")), "patch.conv1", pads=[1, 1, 1, 1])
-        y = self._convolve(g.op("Gelu", self._group_norm(y, "patch.norm2")), "patch.conv2", pads=[1, 1, 1, 1])
-        x = g.op("Flatten", g.op("Add", x, y), axis=1)
-        x = g.op("Add", self._linear(x, "patch.out"), self._weight("patch.out.bias"))
-        row, column = self.spec.patch_positions()
-        place = self._array("row_positions.weight")[row] + self._array("column_positions.weight")[column]
-        return g.op("Add", x, g.number(place))
-
-    def _convolve(self, x: str, name: str, **attributes: Any) -> str:
-        return self.g.op("Conv", x, self._weight(f"{name}.weight"), self._weight(f"{name}.bias"), **attributes)
-
-    def _group_norm(self, x: str, name: str) -> str:
-        """Layer normalisation of each patch's groups, then a scale and a shift for each channel."""
-        g, channels = self.g, self.config.patch_channels
-        side = PATCH // SUBPATCH
-        size = channels // GROUPS * side * side
-        ones, zeros = g.number(np.ones(size)), g.number(np.zeros(size))
-        x = g.op("Reshape", x, g.constant([-1, GROUPS, size]))
-        x = g.op("LayerNormalization", x, ones, zeros, axis=-1)
-        x = g.op("Reshape", x, g.constant([-1, channels, side, side]))
-        by_channel = (channels, 1, 1)
-        scale = g.weight(f"{name}.scale", self._array(f"{name}.weight").reshape(by_channel))
-        shift = g.weight(f"{name}.shift", self._array(f"{name}.bias").reshape(by_channel))
-        return g.op("Add", g.op("Mul", x, scale), shift)
+        return g.op("Gather", self.p.weight("table.weight"), g.op("Where", low, ids, high))
 
     # Where it goes, and what it sees
 
     def _angles(self, position: str) -> tuple[str, str]:
-        """(1, N, C / 2) cosines and sines of the block's places, as `model.rotary_table` has them."""
+        """(1, N, C / 2) cosines and sines of the block's places, rows of what `model.rotary_table` has.
+
+        The table goes on for a block behind the period, so that no place need be taken modulo it.
+        """
         g = self.g
-        places = g.op("Add", position, g.constant(np.arange(self.spec.block)))
         multiples = rotary_multiples(self.config.head_width)
-        turned = g.op("Mul", g.op("Unsqueeze", places, g.constant([1])), g.constant(multiples))
-        phases = g.op("Unsqueeze", g.op("Mod", turned, g.constant(PERIOD)), g.constant([0]))
+        every = g.op("Range", g.constant(0), g.constant(PERIOD + self.spec.block), g.constant(1))
+        turned = g.op("Mul", g.op("Unsqueeze", every, g.constant([1])), g.constant(multiples))
+        phases = g.op("Mod", turned, g.constant(PERIOD))
         circle = 2 * np.pi * np.arange(PERIOD) / PERIOD
-        cosines, sines = (g.number(f(circle)) for f in (np.cos, np.sin))
-        return g.op("Gather", cosines, phases), g.op("Gather", sines, phases)
+        places = g.op("Add", position, g.constant(np.arange(self.spec.block)[None]))
+        cosines, sines = (g.op("Gather", g.op("Gather", g.number(f(circle)), phases), places) for f in (np.cos, np.sin))
+        return cosines, sines
 
     def _mask(self, visible: str) -> str:
         """(1, S): 0 where a slot is visible, else the lowest number."""
@@ -209,18 +175,14 @@ class _Network:
 
     # The layers
 
-    def _layer(self, x: str, branch: str | None, layer: int, at: _Place) -> tuple[str, str]:
-        """Tokens (1, N, D) through a layer, into the cache; of the last layer, (1, A, D) of those that decode.
+    def _layer(self, x: str, branch: str | None, layer: int, at: _Place) -> tuple[str, str | None]:
+        """Tokens (N, D) through a layer, into the cache; of the last layer, (A, D) of those that decode.
 
-        In and out: the residual stream, and the branch that is still to be added to it.
+        In and out: the residual stream, and the branch that is still to be added to it, if there is one.
         """
-        g, heads, width = self.g, self.config.heads, self.config.width
-        name = f"layers.{layer}"
+        g, p, name = self.g, self.p, f"layers.{layer}"
         x, normed = self._add_and_norm(x, branch, f"{name}.norm1")
-        qkv = self._linear(normed, f"{name}.qkv")
-        turned, v = g.split("Split", 2, qkv, self._sizes(2 * width, width), axis=2)
-        turned = g.op("RotaryEmbedding", turned, at.cosines, at.sines, num_heads=2 * heads)
-        q, k = g.split("Split", 2, turned, axis=2, num_outputs=2)
+        q, k, v = self._heads(g.op("Unsqueeze", normed, g.constant([0])), f"{name}.qkv", at)
         keys, values = (
             g.op("TensorScatter", what, update, at.slot, axis=1, outputs=(cache_output(what),))
             for what, update in ((f"keys_{layer}", k), (f"values_{layer}", v))
@@ -228,23 +190,55 @@ class _Network:
         count = self.spec.block
         if layer == self.config.layers - 1:
             count = self.spec.actions
-            ends = g.constant([-count]), g.constant([np.iinfo(np.int64).max]), g.constant([1])
-            q, x = g.op("Slice", q, *ends), g.op("Slice", x, *ends)
-        mask = g.op("Expand", at.mask, g.constant([count, 1]))
-        if g.fused:
-            bias = g.op("Unsqueeze", mask, g.constant([0, 1]))
-            attended = g.op("MultiHeadAttention", q, keys, values, "", "", bias, num_heads=heads)
-        else:
-            attended = g.op("Attention", q, keys, values, mask, q_num_heads=heads, kv_num_heads=heads)
-        x, normed = self._add_and_norm(x, self._linear(attended, f"{name}.project"), f"{name}.norm2")
-        gate, value = g.split("Split", 2, self._linear(normed, f"{name}.up"), axis=2, num_outputs=2)
-        return x, self._linear(g.op("Mul", g.op("Gelu", gate), value), f"{name}.down")
+            ends = g.constant([-count]), g.constant([np.iinfo(np.int64).max])
+            q, x = g.op("Slice", q, *ends, g.constant([1])), g.op("Slice", x, *ends, g.constant([0]))
+        attended = (self._attend_fused if g.fused else self._attend)(q, keys, values, at.mask, count)
+        x, branch = self._branch(
+            x, g.op("Reshape", attended, g.constant([count, self.config.width])), f"{name}.project"
+        )
+        x, normed = self._add_and_norm(x, branch, f"{name}.norm2")
+        gate, value = p.linear_parts(normed, f"{name}.up", 2)
+        return self._branch(x, g.op("Mul", g.op("Gelu", gate), value), f"{name}.down")
+
+    def _heads(self, x: str, name: str, at: _Place) -> list[str]:
+        """Queries, keys and values (1, N, D), the first two rotated."""
+        g, heads = self.g, self.config.heads
+        if not g.fused:
+            q, k, v = self.p.linear_parts(x, name, 3)
+            return [*(g.op("RotaryEmbedding", y, at.cosines, at.sines, num_heads=heads) for y in (q, k)), v]
+        width = self.config.width
+        turned, v = g.split("Split", 2, self.p.linear(x, name), g.constant([2 * width, width]), axis=2)
+        turned = g.op("RotaryEmbedding", turned, at.cosines, at.sines, num_heads=2 * heads)
+        return [*g.split("Split", 2, turned, axis=2, num_outputs=2), v]
+
+    def _attend(self, q: str, keys: str, values: str, mask: str, count: int) -> str:
+        """(count, H, C). The runtime joins turning and multiplying: heads are multiplied where they stand."""
+        g, across = self.g, self.config.head_width
+        by_head = g.constant([-1, self.config.heads, across])
+        q, keys, values = (g.op("Reshape", x, by_head) for x in (q, keys, values))
+        q, values = (g.op("Transpose", x, perm=[1, 0, 2]) for x in (q, values))
+        scores = g.op("MatMul", q, g.op("Transpose", keys, perm=[1, 2, 0]))
+        scores = g.op("Add", g.op("Mul", scores, g.number(1 / np.sqrt(across))), mask)
+        attended = g.op("MatMul", g.op("Softmax", scores, axis=-1), values)
+        return g.op("Transpose", attended, perm=[1, 0, 2])
+
+    def _attend_fused(self, q: str, keys: str, values: str, mask: str, count: int) -> str:
+        """(1, count, D)."""
+        g = self.g
+        bias = g.op("Unsqueeze", g.op("Expand", mask, g.constant([count, 1])), g.constant([0, 1]))
+        return g.op("MultiHeadAttention", q, keys, values, "", "", bias, num_heads=self.config.heads)
+
+    def _branch(self, x: str, y: str, name: str) -> tuple[str, str | None]:
+        """A linear map of y (N, D) into the residual stream x: a product may start from what it is added to, or the
+        sum is left to the normalisation behind."""
+        if self.g.fused:
+            return x, self.p.linear(y, name)
+        return self.g.op("Gemm", y, self.p.turned(name), x), None
 
     def _add_and_norm(self, x: str, branch: str | None, name: str) -> tuple[str, str]:
         """x + branch, and its layer normalisation."""
-        g, scale, shift = self.g, self._weight(f"{name}.weight"), self._weight(f"{name}.bias")
-        if branch is None or not g.fused:
-            x = x if branch is None else g.op("Add", x, branch)
+        g, scale, shift = self.g, self.p.weight(f"{name}.weight"), self.p.weight(f"{name}.bias")
+        if branch is None:
             return x, g.op("LayerNormalization", x, scale, shift, axis=-1)
         normed, _, _, x = g.split("SkipLayerNormalization", 4, x, branch, scale, shift, epsilon=1e-5)
         return x, normed
@@ -252,20 +246,5 @@ class _Network:
     def _choose(self, hidden: str) -> str:
         """(A,): the bins with the highest logits; only the head's rows of bins are stored."""
         g, start = self.g, self.row_map.continuous_row
-        head = g.weight("head.bins", self._array("head.weight")[start : start + BINS].T)
-        return g.op("Squeeze", g.op("ArgMax", g.op("MatMul", hidden, head), axis=-1, keepdims=0), g.constant([0]))
-
-    # Weights
-
-    def _linear(self, x: str, name: str) -> str:
-        """torch keeps (out, in)."""
-        return self.g.op("MatMul", x, self.g.weight(f"{name}.transposed", self._array(f"{name}.weight").T))
-
-    def _weight(self, name: str) -> str:
-        return self.g.weight(name, self._array(name))
-
-    def _array(self, name: str) -> NDArray[np.float32]:
-        return self.weights[name]
-
-    def _sizes(self, *sizes: int) -> str:
-        return self.g.constant(sizes)
+        head = g.weight("head.bins", self.p.array("head.weight")[start : start + BINS].T)
+        return g.op("ArgMax", g.op("MatMul", hidden, head), axis=-1, keepdims=0)

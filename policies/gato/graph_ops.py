@@ -1,4 +1,4 @@
-"""A few words to write ONNX graphs with: nodes, weights stored in half precision, constants.
+"""A few words to write ONNX graphs with: nodes, weights stored in half precision, constants, parameters by name.
 
 Knows no model. ONNX alone, no torch: a graph is described, never traced. Real numbers are computed with as fp32 or as
 fp16; a graph beyond the 2 GB that one file may have keeps its weights in a file beside it.
@@ -6,7 +6,7 @@ fp16; a graph beyond the 2 GB that one file may have keeps its weights in a file
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -44,6 +44,7 @@ class GraphBuilder:
         With `fused` the graph may have operators of ONNX Runtime's own, which do the work of several.
         """
         self.real, self.fused = real, fused
+        self.kind = TYPES[np.dtype(real).name]
         self._beside = beside
         self._file: BinaryIO | None = None if beside is None else beside.open("wb")
         self._nodes: list[onnx.NodeProto] = []
@@ -110,7 +111,7 @@ class GraphBuilder:
         return model
 
     def _store(self, name: str, array: NDArray[np.generic]) -> None:
-        array = np.ascontiguousarray(array)
+        array = np.asarray(array, order="C")
         if self._file is None or self._beside is None or array.nbytes < IN_THE_GRAPH:
             self._initializers[name] = numpy_helper.from_array(array, name)
             return
@@ -121,3 +122,41 @@ class GraphBuilder:
             tensor.external_data.add(key=key, value=str(value))
         array.tofile(self._file)
         self._initializers[name] = tensor
+
+
+class Parameters:
+    """A network's parameters by the names that model.py gives them, as values of a graph.
+
+    Each is stored once, under a name that says how it lies there. A value that is computed from stored ones alone is
+    computed by the runtime when it loads the graph.
+    """
+
+    def __init__(self, graph: GraphBuilder, arrays: Mapping[str, NDArray[np.float32]]) -> None:
+        self.graph, self._arrays = graph, arrays
+
+    def array(self, name: str) -> NDArray[np.float32]:
+        """The numbers themselves."""
+        return self._arrays[name]
+
+    def weight(self, name: str) -> str:
+        """As it is."""
+        return self.graph.weight(name, self._arrays[name])
+
+    def turned(self, name: str) -> str:
+        """(in, out), the weight of a linear map; torch keeps (out, in)."""
+        return self.graph.weight(f"{name}.transposed", self._arrays[f"{name}.weight"].T)
+
+    def linear(self, x: str, name: str) -> str:
+        """A linear map without a bias."""
+        return self.graph.op("MatMul", x, self.turned(name))
+
+    def linear_parts(self, x: str, name: str, count: int) -> list[str]:
+        """A linear map whose output is `count` things of equal width, the things one by one.
+
+        On a CPU a product for each spares the copies; on a GPU fewer products are faster.
+        """
+        g = self.graph
+        if g.fused:
+            return g.split("Split", count, self.linear(x, name), axis=-1, num_outputs=count)
+        parts = g.split("Split", count, self.turned(name), axis=1, num_outputs=count)
+        return [g.op("MatMul", x, part) for part in parts]

@@ -38,22 +38,19 @@ def graph_of(config: ModelConfig, spec: SequenceSpec) -> onnx.GraphProto:
 
 
 def counted(graph: onnx.GraphProto) -> tuple[int, int]:
-    """Multiply-adds of every product, convolution and attention of a graph, and the weights that they read."""
+    """Multiply-adds of every product and convolution of a graph, and the weights that they read."""
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     for entry in (*graph.input, *graph.output, *graph.value_info):
         shapes[entry.name] = tuple(d.dim_value for d in entry.type.tensor_type.shape.dim)
     operations = weights = 0
     for node in graph.node:
         given = [shapes.get(name, ()) for name in node.input]
-        if node.op_type == "MatMul":
+        if node.op_type in ("MatMul", "Gemm"):
             operations += math.prod(given[0]) * given[1][-1]
-            weights += math.prod(given[1])
+            weights += math.prod(given[1]) if len(given[1]) == 2 else 0  # of attention's, both factors have heads
         elif node.op_type == "Conv":
             operations += math.prod(shapes[node.output[0]]) * math.prod(given[1][1:])
             weights += math.prod(given[1])
-        elif node.op_type == "Attention":
-            (_, asking, width), (_, slots, _) = given[:2]
-            operations += 2 * asking * slots * width
     return operations, weights
 
 

@@ -102,10 +102,10 @@ def test_a_step_equals_the_networks(model: Gato, session: onnxruntime.InferenceS
 def test_the_instruction_goes_into_the_first_slots(model: Gato, session: onnxruntime.InferenceSession) -> None:
     feeds = inputs() | {"prompt": np.array(True), "slot": np.array([0]), "position": np.array([0])}
     feeds["visible"] = np.arange(SLOTS) < 8
-    written = cache_of(run(session, feeds))[:, :, : SPEC.text]
+    written = cache_of(run(session, feeds))[:, :, :8]  # what is in the further places is never seen
     cache = model.new_cache(1)
     model.prefill_text(torch.from_numpy(feeds["text"])[None], cache, torch.from_numpy(feeds["visible"])[None])
-    expected = cache[:, :, 0, :, : SPEC.text].permute(0, 1, 3, 2, 4).flatten(3).numpy()
+    expected = cache[:, :, 0, :, :8].permute(0, 1, 3, 2, 4).flatten(3).numpy()
     np.testing.assert_allclose(written, expected, atol=2e-4)
 
 
