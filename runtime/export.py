@@ -46,7 +46,7 @@ class _Observations:
 
 
 def export(
-    checkpoint: Path,
+    source: Path,
     out: Path,
     *,
     seed: int = 0,
@@ -55,12 +55,22 @@ def export(
 ) -> Artifact:
     """Write the artifact folder `out`, named after it. Raises `ArtifactError`, and then leaves nothing behind.
 
-    Graph and network are compared over episodes that the demonstrator plays, the first in the world of `seed`.
-    `evaluation` goes into the card; `created` is now unless given.
+    `source` is a checkpoint, or an artifact whose weights are exported again. Graph and network are compared over
+    episodes that the demonstrator plays, the first in the world of `seed`. `evaluation` goes into the card; `created`
+    is now unless given.
     """
-    from policies.gato.export import Body, Trial
+    from policies.artifact import load_artifact
+    from policies.gato.export import Body, Trial, export_again
     from policies.gato.export import export as write
 
+    trials = []
+    for index in range(seed, seed + TRIALS):
+        observations = _Observations()
+        run_lockstep(ExpertPolicy, task_of(index), index, subscribers=[observations])
+        trials.append(Trial(task_of(index), observations.seen))
+    when = created or datetime.now(UTC)
+    if source.is_dir():
+        return export_again(load_artifact(source), out, trials, created=when, evaluation=evaluation)
     body = Body(
         name=out.resolve().name,
         description=DESCRIPTION,
@@ -69,12 +79,7 @@ def export(
         rate=RATE,
         tasks=tuple(task.text for task in TASKS),
     )
-    trials = []
-    for index in range(seed, seed + TRIALS):
-        observations = _Observations()
-        run_lockstep(ExpertPolicy, task_of(index), index, subscribers=[observations])
-        trials.append(Trial(task_of(index), observations.seen))
-    return write(checkpoint, out, body, trials, created=created or datetime.now(UTC), evaluation=evaluation)
+    return write(source, out, body, trials, created=when, evaluation=evaluation)
 
 
 def evaluated(report: Path) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Checkpoint to artifact: the graph, the text model, the card, and the proof that graph and network decide alike.
 
+An artifact's weights can be exported again, so that it gets the graph that this release writes.
+
 Knows checkpoints and cards. What a checkpoint does not say, the body it was trained for and an episode to be tried
 on, is handed in. Nothing appears under the artifact's name before everything has passed.
 """
@@ -28,10 +30,12 @@ from policies.gato.model import Gato
 from policies.gato.text import MODEL, Text
 from policies.gato.tokens import ValueScale
 from policies.gato.train import load_checkpoint
-from policies.onnx_policy import OnnxPolicy
+from policies.gato.weights import network_of
+from policies.onnx_policy import OnnxPolicy, codec_of
 from policies.policy import Observation
 
 PARITY_STEPS = 60  # at least
+KEPT = frozenset({"row_positions.weight", "column_positions.weight"})  # which the graph keeps as a sum, in fp32
 
 Ids = NDArray[np.int64]
 
@@ -112,12 +116,53 @@ def export(
     Raises `ArtifactError` when `checkpoint` is none, when `out` is something else than an artifact, and when the graph
     decodes another token than the network anywhere in `trials`; then `out` is as it was.
     """
+    _refuse_other(out)
+    model, details = _load(checkpoint)
+    return _write(model, details, out, body, trials, created, evaluation or {}, text_model, checkpoint)
+
+
+def export_again(
+    artifact: Artifact,
+    out: Path,
+    trials: Sequence[Trial],
+    *,
+    created: datetime,
+    evaluation: Mapping[str, Any] | None = None,
+) -> Artifact:
+    """The artifact `out` with the weights of another one and the graph that this release writes.
+
+    What is not given is taken from its card, with what was once measured of these weights: `out` decodes the same
+    tokens. Raises `ArtifactError` as `export` does, and `PolicyError` when the weights cannot be read back.
+    """
+    _refuse_other(out)
+    card = artifact.card
+    model = _rounded(network_of(artifact), artifact.folder)
+    joints, tasks = tuple(card.actions.joint_names), tuple(card.tasks)
+    body = Body(out.resolve().name, card.description, joints, codec_of(card), card.rate, tasks)
+    measured = {**card.evaluation, **(evaluation or {})}
+    return _write(model, card.training, out, body, trials, created, measured, artifact.text_model, artifact.folder)
+
+
+def _refuse_other(out: Path) -> None:
+    """Raise `ArtifactError` when there is something at `out` that is no artifact."""
     if out.exists() and not (out / CARD).is_file() and not (out.is_dir() and not any(out.iterdir())):
         raise ArtifactError(f"{out}: exists and is no artifact; name another folder or remove it")
-    model, details = _load(checkpoint)
+
+
+def _write(
+    model: Gato,
+    details: Mapping[str, Any],
+    out: Path,
+    body: Body,
+    trials: Sequence[Trial],
+    created: datetime,
+    evaluation: Mapping[str, Any],
+    text_model: Path,
+    source: Path,
+) -> Artifact:
     text = Text(text_model)
     if text.vocab_size != model.vocabulary:
-        raise ArtifactError(f"{checkpoint}: knows {model.vocabulary} text ids, {text_model.name} has {text.vocab_size}")
+        raise ArtifactError(f"{source}: knows {model.vocabulary} text ids, {text_model.name} has {text.vocab_size}")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as work:
         folder = Path(work) / "new"
@@ -129,7 +174,7 @@ def export(
         card = make_card(model, details, body, text_model.name, created)
         write_card(folder, card)
         tokens = check_parity(OnnxPolicy(load_artifact(folder)), Reference(model, body.codec, text), trials)
-        said = {"tokens_equal_to_torch": tokens, **(evaluation or {})}
+        said = {**evaluation, "tokens_equal_to_torch": tokens}
         write_card(folder, card.model_copy(update={"evaluation": said}))
         _replace(folder, out, Path(work) / "old")
     return load_artifact(out)
@@ -198,11 +243,17 @@ def _load(checkpoint: Path) -> tuple[Gato, dict[str, Any]]:
     except (RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ArtifactError(f"{checkpoint}: no checkpoint of this release's gato-arm train: {reason}") from error
+    return _rounded(model, checkpoint), details
+
+
+def _rounded(model: Gato, source: Path) -> Gato:
+    """`model` with its weights rounded to what the graph stores: fp16, but of a patch's row and column their sum."""
     for name, parameter in model.named_parameters():
-        parameter.copy_(parameter.half().float())
-        if not torch.isfinite(parameter).all():
-            raise ArtifactError(f"{checkpoint}: {name} has weights that are not finite in fp16")
-    return model, details
+        if not torch.isfinite(parameter.half()).all():
+            raise ArtifactError(f"{source}: {name} has weights that are not finite in fp16")
+        if name not in KEPT:
+            parameter.copy_(parameter.half().float())
+    return model
 
 
 def _replace(folder: Path, out: Path, old: Path) -> None:

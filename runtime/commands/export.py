@@ -11,17 +11,22 @@ from runtime.commands.options import make_console, say
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of gato-arm train.", exists=True, dir_okay=False)],
+    source: Annotated[
+        Path, typer.Argument(help="A checkpoint of gato-arm train, or an artifact to be written anew.", exists=True)
+    ],
     out: Annotated[Path, typer.Argument(help="The artifact's folder, made anew.", file_okay=False)],
     seed: Annotated[int, typer.Option(min=0, help="The episode over which both are compared.")] = 0,
     evaluation: Annotated[
         Path | None, typer.Option(help="Report of gato-arm eval --json, for the card.", exists=True, dir_okay=False)
     ] = None,
 ) -> int:
-    """Turn a checkpoint into an artifact: one ONNX graph and its card; refused unless both decode the same tokens."""
+    """Turn a checkpoint into an artifact: one ONNX graph and its card; refused unless both decode the same tokens.
+
+    An artifact's folder in place of the checkpoint: the same weights with the graph that this release writes.
+    """
     from runtime.export import evaluated
     from runtime.export import export as write
 
-    write(checkpoint, out, seed=seed, evaluation=evaluated(evaluation) if evaluation else None)
+    write(source, out, seed=seed, evaluation=evaluated(evaluation) if evaluation else None)
     say(make_console(), f"artifact   {out}")
     return 0

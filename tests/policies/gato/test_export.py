@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from policies.artifact import ArtifactError, load_artifact
 from policies.gato import export as module
-from policies.gato.export import export
+from policies.gato.export import export, export_again
 from policies.gato.text import MODEL
 from policies.gato.train import save_checkpoint
 from policies.onnx_policy import codec_of, sequence_of
@@ -33,6 +34,23 @@ def test_the_card_says_what_the_network_is(tmp_path: Path) -> None:
     assert card.evaluation["tokens_equal_to_torch"] == 60 * SPEC.actions
     assert sorted(card.files) == ["policy.onnx", MODEL.name]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "tiny"]
+
+
+def test_an_artifact_is_written_anew_from_itself(tmp_path: Path) -> None:
+    first = exported(tmp_path)
+    later = CREATED + timedelta(days=1)
+    again = export_again(first, tmp_path / "again", trials(), created=later, evaluation={"episodes": 3})
+    assert again.card.name == "again" and again.card.created == "2026-01-02T00:00:00+00:00"
+    assert again.card.evaluation == {**first.card.evaluation, "episodes": 3}
+    same = {"name", "created", "evaluation", "files"}
+    assert again.card.model_dump(exclude=same) == first.card.model_dump(exclude=same)
+    stored = [
+        {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(artifact.graph).graph.initializer}
+        for artifact in (first, again)
+    ]
+    assert stored[0].keys() == stored[1].keys()
+    for name, values in stored[0].items():
+        np.testing.assert_allclose(stored[1][name], values, rtol=0, atol=1e-6 if values.dtype == np.float32 else 0)
 
 
 def test_an_artifact_is_replaced_and_an_empty_folder_filled(tmp_path: Path) -> None:
