@@ -158,6 +158,13 @@ class CameraConfig(_Model):
     static_ok: bool = False  # a drawn or heavily compressed picture: identical frames do not mean a frozen camera
 
 
+class SimulationConfig(_Model):
+    """In what world a simulated or emulated robot stands; `sim.rig` knows what conditions and objects there are."""
+
+    conditions: dict[str, float | list[float] | list[list[float]]] = Field(default_factory=dict)
+    objects: str = "cubes"
+
+
 class RobotConfig(_Model):
     """An arm and its cameras. `emulated`: port and sources are placeholders that `with_devices` must replace."""
 
@@ -166,6 +173,13 @@ class RobotConfig(_Model):
     arm: ArmConfig
     safety: SafetyConfig = Field(default_factory=SafetyConfig)
     cameras: dict[str, CameraConfig] = Field(default_factory=dict)
+    simulation: SimulationConfig | None = None  # None: the world as it was designed
+
+    @model_validator(mode="after")
+    def _only_simulated(self) -> Self:
+        if self.simulation is not None and not self.emulated and self.arm.driver != "simulated":
+            raise ValueError("simulation: this robot is neither emulated nor simulated; leave the section out")
+        return self
 
     def with_devices(self, port: str, sources: Mapping[str, str]) -> RobotConfig:
         """This robot on another port and other camera sources (camera name -> source; the rest stay)."""

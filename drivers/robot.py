@@ -3,7 +3,7 @@
 Knows no driver: the drivers of this package stand in two tables, others (the simulated ones among them) announce
 themselves as entry points of the groups `gato_arm.arms` and `gato_arm.cameras`. A driver is imported when it is asked
 for, so the servo process never loads OpenCV. An arm driver is called with its `ArmConfig`, a camera driver with the
-camera's name and its `CameraConfig`.
+camera's name and its `CameraConfig`; that of a simulated arm also with the robot's `SimulationConfig`, if it has one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from drivers.arm import Arm
-from drivers.config import ArmConfig, CameraConfig, ConfigError, RobotConfig, suggest
+from drivers.config import ArmConfig, CameraConfig, ConfigError, RobotConfig, SimulationConfig, suggest
 
 if TYPE_CHECKING:
     from drivers.camera import Camera
@@ -30,9 +30,13 @@ BUILT_IN: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
 )
 
 
-def open_arm(config: ArmConfig) -> Arm:
-    """The arm of a config, constructed but not connected. Raises `ConfigError` for a driver that is not there."""
-    arm: Arm = _driver(ARM_GROUP, config.driver, "arm.driver")(config)
+def open_arm(config: ArmConfig, simulation: SimulationConfig | None = None) -> Arm:
+    """The arm of a config, constructed but not connected; `simulation` is for the driver of a simulated one.
+
+    Raises `ConfigError` for a driver that is not there.
+    """
+    driver = _driver(ARM_GROUP, config.driver, "arm.driver")
+    arm: Arm = driver(config) if simulation is None else driver(config, simulation)
     return arm
 
 
@@ -53,7 +57,8 @@ class Robot:
     @classmethod
     def from_config(cls, config: RobotConfig) -> Self:
         """The robot of a config, not connected. Raises `ConfigError`."""
-        return cls(open_arm(config.arm), {name: open_camera(name, camera) for name, camera in config.cameras.items()})
+        arm = open_arm(config.arm, config.simulation)
+        return cls(arm, {name: open_camera(name, camera) for name, camera in config.cameras.items()})
 
     def connect(self) -> None:
         """Connect the arm, then every camera; if one fails, all are closed. Raises `ArmError` or `CameraError`."""

@@ -28,6 +28,7 @@ from sim.eeprom import load_eeprom
 from sim.emulated_arm import Emulator, JudgeLike, WorldLike
 from sim.emulator_client import EmulatorClient
 from sim.faults import EmulatorError, load_script, parse_faults
+from sim.rig import Rig
 from sim.servo_chain import PROTOCOLS, make_chain
 from sim.tasks import Judge, parse_task
 from sim.world import World
@@ -120,7 +121,7 @@ def _make_world(config: RobotConfig, image_size: tuple[int, int]) -> tuple[_AnyW
             f'robot "{config.name}": the stacking world has the joints {", ".join(World.spec.joint_names)}; '
             f"name them so, or leave out `emulated`"
         )
-    world = World(image_size=image_size)
+    world = Rig(config.simulation, image_size=image_size)
     return world, lambda text: Judge(world, parse_task(text))
 
 

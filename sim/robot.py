@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from drivers.arm import ArmError, ArmSpec, Array, BusCounters, JointState, ReleaseReport, frozen
 from drivers.camera import CameraError, Frame
-from drivers.config import URDF_FOLDER, ArmConfig, CameraConfig, ConfigError, RobotConfig, find_urdf
+from drivers.config import URDF_FOLDER, ArmConfig, CameraConfig, ConfigError, RobotConfig, SimulationConfig, find_urdf
 from sim.articulated import ArticulatedWorld
+from sim.rig import Rig
 from sim.world import URDF, World
 
 CAMERAS = ("fixed", "wrist")
@@ -166,11 +167,16 @@ class SimulatedCamera:
 
 
 @functools.cache
-def shared_world() -> World:
-    """The stacking world that arm and cameras of a robot config meet in: one for each process, with block layout 0."""
-    world = World()
+def _shared_rig(section: str) -> Rig:
+    world = Rig(SimulationConfig.model_validate_json(section))
     world.reset(np.random.default_rng(0))
     return world
+
+
+def shared_world(simulation: SimulationConfig | None = None) -> World:
+    """The stacking world that arm and cameras of a robot config meet in, with block layout 0: one for each process and
+    `simulation` section. Raises `ConfigError` for what that world has not."""
+    return _shared_rig((simulation or SimulationConfig()).model_dump_json())
 
 
 class _Stage:
@@ -180,11 +186,13 @@ class _Stage:
         self._key = ""
         self._world: AnyWorld | None = None
 
-    def enter(self, config: ArmConfig) -> AnyWorld:
+    def enter(self, config: ArmConfig, simulation: SimulationConfig | None) -> AnyWorld:
         """The arm's world, made anew unless it is the arm that was opened last. Raises `ConfigError`."""
         if config.urdf is None or find_urdf(config) == URDF_FOLDER / URDF:
-            self._key, self._world = "", shared_world()
+            self._key, self._world = "", shared_world(simulation)
             return self._world
+        if simulation is not None:
+            raise ConfigError(f"simulation: only {URDF}'s world has conditions and objects; leave the section out")
         key = config.model_dump_json()
         if self._world is None or self._key != key:
             self._key, self._world = key, ArticulatedWorld(RobotConfig(name="simulated", arm=config))
@@ -198,10 +206,10 @@ class _Stage:
 _STAGE = _Stage()
 
 
-def open_simulated_arm(config: ArmConfig) -> SimulatedArm:
+def open_simulated_arm(config: ArmConfig, simulation: SimulationConfig | None = None) -> SimulatedArm:
     """The arm driver "simulated": the stacking arm, or the arm of its URDF. Raises `ConfigError`, also for joints that
     the arm has not."""
-    spec, world = config.spec(), _STAGE.enter(config)
+    spec, world = config.spec(), _STAGE.enter(config, simulation)
     if spec.joint_names != world.spec.joint_names:
         raise ConfigError(f"arm.joints: the simulated arm has {', '.join(world.spec.joint_names)}, in this order")
     return SimulatedArm(world, spec=spec)

@@ -15,9 +15,9 @@ from drivers.urdf import driven_joints
 
 SO_JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 VIPERX_JOINTS = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate", "gripper")
-STACKING = ("emulated", "emulated_dynamixel", "simulated")
+STACKING = ("emulated", "emulated_dynamixel", "emulated_rig", "simulated")
 REAL = ("koch", "koch_leader", "so100", "so100_leader", "so101", "so101_leader", "viperx300", "widowx250_leader")
-NAMES = (*STACKING[:2], *REAL[:2], STACKING[2], *REAL[2:])
+NAMES = (*STACKING[:3], *REAL[:2], STACKING[3], *REAL[2:])
 
 # kg: the sum of the links' masses in the makers' descriptions (the URDFs name them); leaders by eye.
 MASSES = {"so100": 0.76, "so101": 0.63, "koch": 0.34, "viperx300": 3.7, "widowx250_leader": 2.1}

@@ -10,7 +10,7 @@ from drivers.config import ArmConfig, load_robot, robot_names
 from sim.articulated import ArticulatedWorld
 from tests.sim.arms_conformance import EmulatedConformance, SimulatedConformance
 
-ARMS = [name for name in robot_names() if name not in ("emulated", "emulated_dynamixel")]  # both are `simulated`'s arm
+ARMS = [name for name in robot_names() if not name.startswith("emulated")]  # these are `simulated`'s arm
 PROTOCOLS = ("feetech", "dynamixel")
 
 
