@@ -120,7 +120,9 @@ def test_every_mistake_is_one_line(right: str, wrong: str, says: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "- 1", "tiny", "3"])
 def test_what_is_no_mapping_lists_the_keys(text: str) -> None:
-    assert mistake(text) == "t.yaml: a robot is a mapping with the keys name, emulated, arm, safety, cameras"
+    assert (
+        mistake(text) == "t.yaml: a robot is a mapping with the keys name, emulated, arm, safety, cameras, simulation"
+    )
 
 
 def test_more_mistakes_are_counted() -> None:

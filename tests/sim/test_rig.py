@@ -39,7 +39,7 @@ def test_a_rig_without_a_section_is_the_nominal_world_with_the_same_layouts() ->
 @pytest.mark.parametrize(
     ("section", "reason"),
     [
-        (SimulationConfig(objects="triplet9"), "simulation.objects: no group 'triplet9' .did you mean 'triplet1'?"),
+        (SimulationConfig(objects="triplet9"), "simulation.objects: no group 'triplet9' .did you mean 'triplet"),
         (SimulationConfig(conditions={"delays": 1.0}), "simulation.conditions: no condition 'delays'"),
         (SimulationConfig(conditions={"delay": [1.0, 2.0]}), "simulation.conditions: delay: one number"),
     ],

@@ -32,7 +32,7 @@ def test_only_what_is_asked_for_varies_and_the_order_does_not_matter(seed: int, 
     low, high = ranges()["block_size"]["edge"]
     assert all(low <= edge <= high for edge in drawn.block_edges)
     assert (drawn.block_edges == NOMINAL.block_edges) == ("block_size" not in names)
-    assert parse_conditions({key: value for key, value in vars(drawn).items()}) == drawn
+    assert parse_conditions(vars(drawn)) == drawn
 
 
 def test_what_has_a_side_is_drawn_alike_for_both() -> None:
