@@ -1,1 +1,1 @@
-"""Nothing yet: the calibration of joints and cameras will live here."""
+"""Where joints, cameras and board truly are: measured, judged by errors that were not fitted, written down."""

@@ -155,6 +155,7 @@ class CameraConfig(_Model):
     capture: Annotated[tuple[PositiveInt, PositiveInt], Strict(False)] | None = None  # asked of the device
     fourcc: str | None = Field(default=None, pattern="^[A-Z0-9]{4}$")  # pixel format asked of it, as in MJPG
     exposure: Literal["auto"] | PositiveFloat = "auto"  # s, where it is locked
+    calibration: str | None = None  # what `gato-arm calibrate` found out: a file beside the YAML
     static_ok: bool = False  # a drawn or heavily compressed picture: identical frames do not mean a frozen camera
 
 
@@ -206,7 +207,7 @@ def load_robot(name_or_path: str) -> RobotConfig:
             raise ConfigError(f"{path}: no such robot file; known names: {', '.join(robot_names())}") from error
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: cannot be read as text ({error})") from error
-        return _with_urdf_found(parse_robot(text, str(path)), path)
+        return _with_files_found(parse_robot(text, str(path)), path)
     if name_or_path not in robot_names():
         known = ", ".join(robot_names())
         raise ConfigError(
@@ -249,8 +250,15 @@ def parse_robot(text: str, where: str) -> RobotConfig:
         raise ConfigError(_one_line(error, where)) from error
 
 
-def _with_urdf_found(robot: RobotConfig, file: Path) -> RobotConfig:
-    """The robot of `file`, its URDF as an absolute path: who opens the arm need not know where the YAML lies."""
+def _with_files_found(robot: RobotConfig, file: Path) -> RobotConfig:
+    """The robot of `file`, URDF and calibrations as absolute paths: who opens them need not know the YAML's place."""
+    cameras = {
+        name: camera
+        if camera.calibration is None
+        else camera.model_copy(update={"calibration": str((file.parent / camera.calibration).resolve())})
+        for name, camera in robot.cameras.items()
+    }
+    robot = robot.model_copy(update={"cameras": cameras})
     if robot.arm.urdf is None:
         return robot
     try:

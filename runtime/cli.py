@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from runtime.commands.bench import bench
+from runtime.commands.calibrate import make_app as make_calibrate
 from runtime.commands.collect import collect
 from runtime.commands.doctor import doctor
 from runtime.commands.emulate import emulate
@@ -28,6 +29,7 @@ USAGE, INTERRUPTED = 2, 130  # exit codes
 
 # What a user can mend, by module and class: only loaded modules can have raised, so nothing is imported to ask.
 USER_ERRORS = (
+    ("calibration.errors", "CalibrationError"),
     ("drivers.arm", "ArmError"),
     ("drivers.camera", "CameraError"),
     ("drivers.config", "ConfigError"),
@@ -75,6 +77,7 @@ VERBS: dict[str, Callable[..., int]] = {  # in the order of `gato-arm --help`
 }
 for _name, _verb in VERBS.items():
     app.command(_name)(_verb)
+app.add_typer(make_calibrate(), name="calibrate")
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", is_eager=True)]
 

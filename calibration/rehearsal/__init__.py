@@ -1,0 +1,1 @@
+"""Calibration tried where the truth is known: rigs at random, boards drawn as a camera sees them."""

@@ -1,0 +1,94 @@
+"""`gato-arm calibrate board|camera|...`: what the arm and its cameras really are, measured."""
+
+from __future__ import annotations
+
+from datetime import date as Date
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from runtime.commands.options import Json, Robot, make_console, say
+
+DECLINED = 1  # exit code
+
+BoardName = Annotated[
+    str,
+    typer.Option("--board", help='"table", "hand", or "COLUMNSxROWS:SQUARE:MARKER[:DICTIONARY[:FIRST_ID]]" in mm.'),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Answer every question with yes, for scripts.")]
+Today = Annotated[str | None, typer.Option("--date", help="The date to write into the result; default: today.")]
+
+
+def board(
+    out: Annotated[Path, typer.Argument(help="Where OUT.pdf and OUT.png go.")] = Path("board"),
+    name: BoardName = "table",
+    paper: Annotated[str, typer.Option(help="a4, a3 or letter, landscape.")] = "a4",
+) -> int:
+    """A ChArUco board in true size, as PDF and PNG, with its parameters and a ruler printed on it."""
+    from calibration.board import parse_board
+    from calibration.board_sheet import write_sheet
+
+    made = parse_board(name)
+    pdf, png = out.with_suffix(".pdf"), out.with_suffix(".png")
+    write_sheet(made, pdf, png, paper)
+    console = make_console()
+    say(console, f"board     {made.describe()}")
+    say(console, f"written   {pdf}, {png}")
+    say(console, 'Print at 100% (no "fit to page"), measure its 100 mm line, and glue it on something flat and stiff.')
+    return 0
+
+
+def camera(
+    robot: Robot = "emulated",
+    name: Annotated[str | None, typer.Option("--camera", help="Which camera of the robot.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Calibrate from the pictures in this folder.")] = None,
+    board: BoardName = "table",
+    out: Annotated[Path | None, typer.Option(help="The calibration's file; default: beside the robot's.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="PNG of before and after; default: beside the file.")] = None,
+    date: Today = None,
+    yes: Yes = False,
+    json: Json = None,
+) -> int:
+    """A camera's lens from views of a board that is moved before it, or from pictures. Exit code 1: not replaced."""
+    from calibration.board import parse_board
+    from calibration.views import Gathering
+    from drivers.config import load_robot
+    from runtime import calibrate_camera as work
+    from runtime.calibrate_operator import ConsoleOperator
+    from runtime.report import write_json
+
+    console = make_console()
+    operator = ConsoleOperator(console, yes=yes)
+    config, made = load_robot(robot), parse_board(board)
+    if images is not None:
+        found, _ = work.find_camera(config, name)
+        capture = work.Capture(Gathering(made))
+        with console.status("looking for the board"):
+            work.from_files(images, capture)
+    else:
+        with console.status("waiting for the camera") as status:
+            found, capture = work.capture_live(
+                config, name, made, operator, lambda now: status.update(work.guidance(now.gathering, now.last))
+            )
+    path, robot_file = work.outputs(robot, found, out)
+    drawn = picture or path.with_suffix(".png")
+    result = work.conclude(made, capture, drawn, date=date or Date.today().isoformat())
+    for line in work.describe(result):
+        say(console, line)
+    say(console, f"picture   {drawn}")
+    if json is not None:
+        write_json(json, result.to_json())
+    return 0 if work.store(result, found, path, robot_file, operator) else DECLINED
+
+
+def make_app() -> typer.Typer:
+    """The verb with its parts."""
+    app = typer.Typer(
+        help="What the arm and its cameras really are: joints, lens, place.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+    )
+    app.command("board")(board)
+    app.command("camera")(camera)
+    return app
