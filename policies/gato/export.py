@@ -28,13 +28,14 @@ from policies.gato.codec import Codec
 from policies.gato.graph import build_graph
 from policies.gato.model import Gato
 from policies.gato.text import MODEL, Text
-from policies.gato.tokens import ValueScale
+from policies.gato.tokens import CONTINUOUS_START, ValueScale
 from policies.gato.train import load_checkpoint
 from policies.gato.weights import network_of
 from policies.onnx_policy import OnnxPolicy, codec_of
 from policies.policy import Observation
 
 PARITY_STEPS = 60  # at least
+TIE = 1e-6  # of the largest logit: some eight times the rounding of fp32
 KEPT = frozenset({"row_positions.weight", "column_positions.weight"})  # which the graph keeps as a sum, in fp32
 
 Ids = NDArray[np.int64]
@@ -96,9 +97,17 @@ class Reference:
         images = [torch.from_numpy(np.array(observation.images[name]))[None] for name, _, _ in spec.cameras]
         position = torch.tensor([spec.position(self._timestep)])
         self._timestep, self._previous = self._timestep + 1, targets
-        tokens = self.model.step(images, torch.from_numpy(block)[None], self._cache, slot, position, self._visible)
-        ids: Ids = tokens[0].numpy()
+        x = self.model.embed_blocks(images, torch.from_numpy(block)[None])
+        hidden = self.model.extend(x, self._cache, slice(slot, slot + spec.block), position, self._visible)
+        self._logits = self.model.action_logits(hidden[0, -spec.actions :]).numpy()
+        ids: Ids = self._logits.argmax(-1) + CONTINUOUS_START
         return ids
+
+    def ties(self, ids: Ids) -> NDArray[np.bool_]:
+        """(A,) which `ids` the last step might have decoded as well: their logits are the best to within rounding."""
+        chosen = np.take_along_axis(self._logits, ids[:, None] - CONTINUOUS_START, axis=-1)[:, 0]
+        near: NDArray[np.bool_] = self._logits.max(-1) - chosen <= TIE * np.abs(self._logits).max()
+        return near
 
 
 def export(
@@ -173,9 +182,8 @@ def _write(
         shutil.copyfile(text_model, folder / text_model.name)
         card = make_card(model, details, body, text_model.name, created)
         write_card(folder, card)
-        tokens = check_parity(OnnxPolicy(load_artifact(folder)), Reference(model, body.codec, text), trials)
-        said = {**evaluation, "tokens_equal_to_torch": tokens}
-        write_card(folder, card.model_copy(update={"evaluation": said}))
+        parity = check_parity(OnnxPolicy(load_artifact(folder)), Reference(model, body.codec, text), trials)
+        write_card(folder, card.model_copy(update={"evaluation": {**evaluation, **parity}}))
         _replace(folder, out, Path(work) / "old")
     return load_artifact(out)
 
@@ -212,24 +220,29 @@ def make_card(model: Gato, details: Mapping[str, Any], body: Body, text_model: s
     )
 
 
-def check_parity(policy: OnnxPolicy, reference: Reference, trials: Sequence[Trial]) -> int:
-    """How many tokens were compared, all of them equal. Raises `ArtifactError` for the first step that differs."""
+def check_parity(policy: OnnxPolicy, reference: Reference, trials: Sequence[Trial]) -> dict[str, int]:
+    """How many tokens were equal, and how many others were ties. Raises `ArtifactError` for the first that is neither.
+
+    In about one token in a thousand two bins have the same logit but for the last bits, which hang on the order in
+    which a product is summed up; which of the two is decoded then is as good as drawn.
+    """
     steps = sum(len(trial.observations) for trial in trials)
     if steps < PARITY_STEPS:
         raise ArtifactError(f"{steps} control steps to compare graph and network over, a proof needs {PARITY_STEPS}")
-    compared = 0
+    equal = tied = 0
     for trial in trials:
         policy.reset(trial.task)
         reference.reset(trial.task)
         for step, observation in enumerate(trial.observations):
             ours, theirs = policy.act(observation).tokens, reference.act(observation)
-            if not np.array_equal(ours, theirs):
+            same = ours == theirs
+            if not (same | reference.ties(ours)).all():
                 raise ArtifactError(
                     f'"{trial.task}", step {step}: the graph decodes {ours.tolist()}, the network {theirs.tolist()}; '
-                    "nothing is exported. One token that differs by a bin may be a tie: try another seed"
+                    "nothing is exported"
                 )
-            compared += len(ours)
-    return compared
+            equal, tied = equal + int(same.sum()), tied + int((~same).sum())
+    return {"tokens_equal_to_torch": equal, "ties": tied}
 
 
 def _range(scale: ValueScale) -> dict[str, list[float]]:

@@ -13,11 +13,12 @@ import pytest
 
 from policies.artifact import ArtifactError, load_artifact
 from policies.gato import export as module
-from policies.gato.export import export, export_again
-from policies.gato.text import MODEL
+from policies.gato.export import Reference, export, export_again
+from policies.gato.text import MODEL, Text
+from policies.gato.tokens import CONTINUOUS_END, CONTINUOUS_START
 from policies.gato.train import save_checkpoint
 from policies.onnx_policy import codec_of, sequence_of
-from tests.policies.gato.tiny import BODY, CODEC, CREATED, SPEC, TASKS, exported, network, trials
+from tests.policies.gato.tiny import BODY, CODEC, CREATED, SPEC, TASKS, exported, network, observations, trials
 
 
 def test_the_card_says_what_the_network_is(tmp_path: Path) -> None:
@@ -31,7 +32,7 @@ def test_the_card_says_what_the_network_is(tmp_path: Path) -> None:
     assert (card.name, card.rate, card.created) == ("tiny", 20.0, "2026-01-01T00:00:00+00:00")
     assert card.parameters == sum(parameter.numel() for parameter in network().parameters())
     assert card.tasks == list(TASKS) and card.training == {"seed": 0}
-    assert card.evaluation["tokens_equal_to_torch"] == 60 * SPEC.actions
+    assert card.evaluation == {"tokens_equal_to_torch": 60 * SPEC.actions, "ties": 0}
     assert sorted(card.files) == ["policy.onnx", MODEL.name]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "tiny"]
 
@@ -90,6 +91,21 @@ def test_other_tokens_are_never_exported(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(ArtifactError):
         exported(tmp_path / "fresh")
     assert [path.name for path in (tmp_path / "fresh").iterdir()] == ["checkpoint.pt"]
+
+
+def test_a_tie_is_told_from_an_error() -> None:
+    model, (seen,) = network(), observations(1)
+    reference = Reference(model, CODEC, Text())
+    reference.reset(TASKS[0])
+    first = int(reference.act(seen)[0])
+    start = model.row_map.continuous_row - CONTINUOUS_START
+    twin = first + 1 if first + 1 < CONTINUOUS_END else first - 1
+    model.head.weight[start + twin] = model.head.weight[start + first] * (1 + 1e-7)
+    reference.reset(TASKS[0])
+    chosen = reference.act(seen)
+    assert reference.ties(chosen).all()
+    for token, tied in ((first, True), (twin, True), (first - 5 if first > CONTINUOUS_START + 5 else first + 5, False)):
+        assert reference.ties(np.array([token, *chosen[1:]])).tolist() == [tied, True, True]
 
 
 def test_a_proof_needs_an_episode(tmp_path: Path) -> None:
