@@ -14,6 +14,7 @@ import typer
 
 from runtime.commands.bench import bench
 from runtime.commands.calibrate import make_app as make_calibrate
+from runtime.commands.card import card
 from runtime.commands.collect import collect
 from runtime.commands.doctor import doctor
 from runtime.commands.emulate import emulate
@@ -50,6 +51,7 @@ EXTRAS = {
     "onnxscript": "train",
     "pyarrow": "dataset",
     "ray": "cluster",
+    "dask": "cluster",
     "distributed": "cluster",
 }  # module -> extra
 
@@ -68,6 +70,7 @@ VERBS: dict[str, Callable[..., int]] = {  # in the order of `gato-arm --help`
     "collect": collect,
     "train": train,
     "export": export,
+    "card": card,
     "bench": bench,
     "log": log,
     "emulate": emulate,

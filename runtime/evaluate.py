@@ -7,8 +7,9 @@ no report; what an episode of an evaluation is, is said in runtime/evaluation.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from sim.world import World
 
 EXPERT = "expert"
-LOKY = "loky"
+LOKY, RAY = "loky", "ray"
+BATCH = 8  # items a worker, where a backend gives results in batches
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -59,17 +61,17 @@ def spread(
             if wanted():
                 yield run(item)
         return
-    from joblib import Parallel, delayed, parallel_config
+    from joblib import Parallel, delayed, effective_n_jobs, parallel_config
 
-    def calls() -> Iterable[object]:
-        for item in items:
-            if not wanted():
-                return
-            yield delayed(run)(item)
-
-    returned = "generator" if ordered else "generator_unordered"
     with parallel_config(backend, **({"inner_max_num_threads": 1} if local else {})):
-        yield from Parallel(n_jobs=count if local else workers or -1, return_as=returned, batch_size=1)(calls())
+        if not local:
+            count = workers or effective_n_jobs(-1)
+        streams = "generator" if ordered else "generator_unordered"
+        # Ray's pool hands results over in batches only.
+        returned, batch = ("list", count * BATCH) if backend == RAY else (streams, len(items))
+        for start in range(0, len(items), batch):
+            calls = (delayed(run)(item) for item in takewhile(lambda _: wanted(), items[start : start + batch]))
+            yield from Parallel(n_jobs=count, return_as=returned, batch_size=1)(calls)
 
 
 @lru_cache(maxsize=2)

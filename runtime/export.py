@@ -5,7 +5,6 @@ Imports torch only when called.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +20,6 @@ from sim.tasks import TASKS
 if TYPE_CHECKING:
     from policies.artifact import Artifact
 
-CARD_FIGURES = ("episodes", "successes", "success_rate", "success_interval_95", "seed", "mean_steps")
 TRIALS = 2  # episodes, each of 50 to 100 control steps
 DESCRIPTION = (
     "Stacks coloured blocks with an SO-101 arm, from two cameras, joint angles and an instruction. "
@@ -80,14 +78,3 @@ def export(
         tasks=tuple(task.text for task in TASKS),
     )
     return write(source, out, body, trials, created=when, evaluation=evaluation)
-
-
-def evaluated(report: Path) -> dict[str, Any]:
-    """What a card says of a `gato-arm eval --json` report. Raises `ArtifactError` for another file."""
-    from policies.artifact import ArtifactError
-
-    try:
-        content = json.loads(report.read_text(encoding="utf-8"))
-        return {name: content[name] for name in CARD_FIGURES}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{report}: not a report of gato-arm eval --json: {error!r}") from error

@@ -24,9 +24,9 @@ def export(
 
     An artifact's folder in place of the checkpoint: the same weights with the graph that this release writes.
     """
-    from runtime.export import evaluated
+    from runtime.evaluation.card import figures, read_report
     from runtime.export import export as write
 
-    write(source, out, seed=seed, evaluation=evaluated(evaluation) if evaluation else None)
+    write(source, out, seed=seed, evaluation=figures(read_report(evaluation)) if evaluation else None)
     say(make_console(), f"artifact   {out}")
     return 0

@@ -9,10 +9,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from runtime.evaluate import LOKY
+from runtime.evaluate import LOKY, RAY
 from runtime.evaluation.trial import EvaluationError
 
-BACKENDS = (LOKY, "ray", "dask")
+BACKENDS = (LOKY, RAY, "dask")
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def cluster(backend: str) -> Iterator[None]:
         raise EvaluationError(f"no backend {backend!r}; there are {', '.join(BACKENDS)}")
     if backend == LOKY:
         yield
-    elif backend == "ray":
+    elif backend == RAY:
         with _ray():
             yield
     else:
@@ -54,14 +54,17 @@ def _ray() -> Iterator[None]:
 
 @contextmanager
 def _dask() -> Iterator[None]:
-    from distributed import Client
+    import distributed
+    from dask import config
 
+    where = config.get("scheduler-address", None)
     try:
-        client = Client()
+        client = distributed.Client(where) if where else distributed.Client(threads_per_worker=1)
     except OSError as error:
-        where = os.environ.get("DASK_SCHEDULER_ADDRESS", "")
         raise EvaluationError(
             f"no Dask scheduler answers at {where!r}: {error}; set DASK_SCHEDULER_ADDRESS or unset it"
         ) from error
     with client:
+        if any(threads != 1 for threads in client.nthreads().values()):
+            raise EvaluationError("Dask: a worker has several threads, and a world is for one: use --nthreads 1")
         yield

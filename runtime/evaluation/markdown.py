@@ -9,6 +9,7 @@ from runtime.evaluation.paper import BENCHMARKS, DIFFERENCES, MEANING, REPORTED
 from runtime.evaluation.play import SENSITIVITY
 from runtime.evaluation.store import Row
 from runtime.evaluation.suite import PARAPHRASES, PRECISION, PROMPT, RGB, SHAPES, SHIFTS, TASKS_PART
+from runtime.evaluation.summary import phrasing_groups
 from runtime.report import Report, Tally, share, tallies
 
 HEADINGS = {
@@ -25,7 +26,8 @@ SAID = {
     SHIFTS: "Each variation alone at its full range (sim/variation.yaml), and all together; the same layouts in all "
     "rows.",
     SHAPES: "Red on blue, with shapes drawn for each colour from the group; the same layouts in both rows.",
-    PARAPHRASES: "The same episodes, told in each phrasing; the first is the canonical one.",
+    PARAPHRASES: "The same episodes, told in each phrasing; the first is the canonical one. *New* are sentences that "
+    "the card does not list as trained on; *refused* are those with words that the policy does not know, or too many.",
     PROMPT: "Success is counted by the task that was meant. *wrong* names another task: a policy that listens does "
     "that one (*as told, not as asked*). *none* has no words. A demonstration is the end of an episode of the right "
     "task.",
@@ -70,6 +72,7 @@ def part_section(part: str, rows: Sequence[Row], cells: Mapping[str, Tally]) -> 
         by_task = dict(sorted(tallies([row.outcome for row in rows], lambda outcome: outcome.task).items()))
         lines += success_rows("task", {**by_task, **({"all": Tally.of(r.outcome for r in rows)} if rows else {})})
     else:
+        lines += success_rows("", phrasing_groups(rows)) if part == PARAPHRASES else []
         lines += success_rows("", cells)
     timing = Report("", 0, tuple(row.outcome for row in rows)).step_ms()
     if part in (TASKS_PART, "episodes") and timing is not None:

@@ -44,7 +44,7 @@ def render(folder: Path, rows: Sequence[Row], benchmark: str | None = None) -> d
     parts = by_part(rows)
     cells = {part: tallies_of(of_part) for part, of_part in parts.items()}
     name, _, graph = policies[0].partition("@")
-    content = summarise(rows, name, extra={"graph": graph or None, "benchmark": benchmark})
+    content = summarise(rows, policies[0]) | {"benchmark": benchmark}
     draw_success(cells, folder / "success.png")
     lines = [
         f"# Evaluation of {name}",

@@ -6,23 +6,25 @@ Knows no command line and no report.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from drivers.config import load_robot
 from policies.artifact import check_robot
 from policies.card import GRAPH
 from runtime.evaluate import EXPERT, LOKY, artifact_at, session, verified
 from runtime.evaluation.cluster import cluster
-from runtime.evaluation.paper import BENCHMARKS
+from runtime.evaluation.paper import GENERALIZATION, MASTERY
 from runtime.evaluation.play import maker
 from runtime.evaluation.run import run_trials
 from runtime.evaluation.store import Store
 from runtime.evaluation.suite import PARAPHRASES, PROMPT
-from runtime.evaluation.trial import AS_SHIPPED, Trial
+from runtime.evaluation.trial import AS_SHIPPED, CUBES, Trial
 from runtime.report import EpisodeOutcome
+from sim.shapes import TRIPLETS
 
 HASH = 12  # digits of the graph's sha256 that tell policies of one name apart
 
@@ -43,8 +45,20 @@ def subject_of(policy: str) -> Subject:
         return Subject(None, EXPERT, EXPERT, None)
     folder = verified(policy)
     card = artifact_at(folder).card
-    said = card.training.get("benchmark")
-    return Subject(folder, card.name, f"{card.name}@{card.files[GRAPH][:HASH]}", said if said in BENCHMARKS else None)
+    return Subject(folder, card.name, f"{card.name}@{card.files[GRAPH][:HASH]}", benchmark_of(card.training))
+
+
+def benchmark_of(training: Mapping[str, Any]) -> str | None:
+    """Mastery where shapes of the test triplets were trained on, generalization where other shapes were alone; None
+    where a card says nothing of shapes."""
+    mixture = training.get("mixture")
+    objects = mixture.get("objects") if isinstance(mixture, dict) else None
+    if not isinstance(objects, dict):
+        return None
+    trained = {name for name, share in objects.items() if isinstance(share, int | float) and share > 0}
+    if trained & {"triplets", *TRIPLETS}:
+        return MASTERY
+    return GENERALIZATION if trained - {CUBES} else None
 
 
 def check(subject: Subject, trials: Sequence[Trial]) -> None:

@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from runtime.evaluation.play import REFUSED, TRAINED_ON
 from runtime.evaluation.store import Row
-from runtime.evaluation.suite import right, suite_trials
+from runtime.evaluation.suite import PARAPHRASES, right, suite_trials
 from runtime.report import Report, Tally, tallies, wilson
 
 WRONG_PAIR = "wrong pair stacked"
@@ -45,6 +46,21 @@ def wrong_pairs(rows: Sequence[Row]) -> dict[str, Any]:
         "rate": count / len(told) if told else None,
         "interval_95": list(wilson(count, len(told))),
     }
+
+
+def phrasing_groups(rows: Sequence[Row]) -> dict[str, Tally]:
+    """Of the paraphrases' rows: the canonical sentence, others that the card lists as trained on, new ones that the
+    policy accepts, and those that it refuses."""
+    groups: dict[str, list[Row]] = {"canonical": [], "others of the card": [], "new": [], "refused": []}
+    for row in rows:
+        if row.trial.setting.phrasing == 0:
+            group = "canonical"
+        elif row.outcome.outcome == REFUSED:
+            group = "refused"
+        else:
+            group = "others of the card" if row.measured.get(TRAINED_ON) else "new"
+        groups[group].append(row)
+    return {name: Tally.of(row.outcome for row in group) for name, group in groups.items() if group}
 
 
 def spread_of(histograms: Sequence[Mapping[str, int]]) -> dict[str, Any]:
@@ -89,15 +105,17 @@ def bins_apart(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     return {cell: spread_of([row.measured["bins_apart"] for row in rows if row.trial.cell == cell]) for cell in cells}
 
 
-def summarise(rows: Sequence[Row], name: str, *, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def summarise(rows: Sequence[Row], label: str) -> dict[str, Any]:
     """The content of `--json`, which `gato-arm card` reads too: figures of the first part on top, then all parts.
 
-    `name` is the policy's.
+    `label` is the policy's, as rows have it.
     """
+    name, _, graph = label.partition("@")
     parts = by_part(rows)
     first = next(iter(parts.values()), [])
     seed = min((row.trial.seed for row in rows), default=0)
     content = Report(name, seed, tuple(row.outcome for row in first)).to_json()
+    content["graph"] = graph or None
     content["parts"] = {
         part: {
             **Tally.of(row.outcome for row in of_part).to_json(),
@@ -106,8 +124,11 @@ def summarise(rows: Sequence[Row], name: str, *, extra: Mapping[str, Any] | None
         for part, of_part in parts.items()
     }
     content["wrong_pair"] = wrong_pairs(rows)
+    if PARAPHRASES in parts:
+        groups = phrasing_groups(parts[PARAPHRASES])
+        content["phrasings"] = {group: tally.to_json() for group, tally in groups.items()}
     if moved := moved_bins(rows):
         content["sensitivity"] = moved
     if apart := bins_apart(rows):
         content["precision"] = apart
-    return content | dict(extra or {})
+    return content

@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from rich.console import Console
 
@@ -140,8 +139,7 @@ def _tell(options: EvalOptions, console: Console, folder: Path, rows: Sequence[R
     if shown:
         _say(console, f"failures   {sheet}")
     if options.json is not None:
-        extra: dict[str, Any] = {"picture": str(sheet) if shown else None, "backend": options.backend}
-        write_json(options.json, summarise(rows, subject.name, extra=extra))
+        write_json(options.json, summarise(rows, subject.label) | {"picture": str(sheet) if shown else None})
 
 
 def _tables(console: Console, rows: Sequence[Row]) -> None:

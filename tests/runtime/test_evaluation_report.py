@@ -19,7 +19,7 @@ from runtime.evaluation.summary import WRONG_PAIR, by_part, spread_of, summarise
 from runtime.evaluation.trial import EvaluationError, Setting, cell_of
 from runtime.picture import decode, jpeg
 from runtime.report import Tally, wilson
-from tests.runtime.evaluation_rows import KINDS, make_row, suite_rows
+from tests.runtime.evaluation_rows import KINDS, POLICY, make_row, suite_rows
 
 
 def test_a_suite_has_every_part_and_no_trial_twice() -> None:
@@ -64,7 +64,7 @@ def test_how_far_bins_moved() -> None:
 
 
 def test_the_json_has_the_fields_of_the_design_and_every_part() -> None:
-    content = summarise(suite_rows(), "stack")
+    content = summarise(suite_rows(), POLICY)
     wanted = "episodes successes success_rate per_task failures step_ms deadline_misses ticks policy seed".split()
     assert set(wanted) <= set(content) and set(content["step_ms"]) == {"p50", "p99", "max"}
     assert list(content["parts"]) == list(PARTS)
@@ -72,6 +72,12 @@ def test_the_json_has_the_fields_of_the_design_and_every_part() -> None:
     assert content["parts"]["shifts"]["cells"]["light"]["success_interval_95"] == list(wilson(1, 1))
     assert content["sensitivity"]["executed action"]["over_20"] == 0.25
     assert content["precision"]["bf16"]["unmoved"] == 0.9
+    assert content["policy"] == "stack" and content["graph"] == "0123456789ab"
+    assert {name: group["episodes"] for name, group in content["phrasings"].items()} == {
+        "canonical": 1,
+        "others of the card": 1,
+        "new": 28,
+    }
     json.dumps(content)
 
 
