@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 
 from drivers.arm import JERK_TIME, ArmSpec, Array, frozen
 
+FILE_BYTES = 1 << 20  # of a robot file: a thousand times what one needs
 URDF_FOLDER = Path(str(resources.files("drivers"))).resolve() / "robots" / "urdf"
 
 
@@ -131,12 +132,15 @@ class SafetyConfig(_Model):
     silence_max_s: PositiveFloat = 0.2  # no fresh target for this long while running: fault
     tracking_error_max: PositiveFloat = 0.35  # rad between command and measurement, beyond which nothing is followed
     tracking_time_s: PositiveFloat = 0.5  # and for this long: fault
+    lead_max: PositiveFloat = (
+        0.15  # rad ahead of the measurement that a joint is sent: so far it leaps when it comes free
+    )
     temperature_max_c: PositiveFloat = 65.0
     voltage_min: PositiveFloat | None = None  # V; None: the servo's own limits
     voltage_max: PositiveFloat | None = None
-    stall_load: PositiveFloat = 0.9  # share of stall torque
-    stall_error: PositiveFloat = 0.1  # rad
-    stall_time_s: PositiveFloat = 1.0  # load and position error above both for this long: fault
+    stall_load: PositiveFloat = 0.75  # share of stall torque; servos protect themselves from 80% on, after 2 s
+    stall_error: PositiveFloat = 0.05  # rad
+    stall_time_s: PositiveFloat = 1.0  # load and error above both for this long, and it comes no nearer: fault
     grippers: Annotated[tuple[str, ...], Strict(False)] = ("gripper",)  # they press: neither stall nor tracking counts
     deadline_misses_max: PositiveInt = 20  # control steps in a row that came late
     observation_age_max_s: PositiveFloat = 0.5  # of a camera frame or a joint reading
@@ -202,11 +206,15 @@ def load_robot(name_or_path: str) -> RobotConfig:
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml") or path.name != name_or_path:
         try:
-            text = path.read_text(encoding="utf-8")
+            with path.open("rb") as opened:
+                content = opened.read(FILE_BYTES + 1)
+            text = content.decode("utf-8")
         except FileNotFoundError as error:
             raise ConfigError(f"{path}: no such robot file; known names: {', '.join(robot_names())}") from error
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: cannot be read as text ({error})") from error
+        if len(content) > FILE_BYTES:
+            raise ConfigError(f"{path}: has more than {FILE_BYTES >> 10} KiB: no robot file")
         return _with_files_found(parse_robot(text, str(path)), path)
     if name_or_path not in robot_names():
         known = ", ".join(robot_names())

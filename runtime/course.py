@@ -1,4 +1,4 @@
-"""Where the command should go next: after a policy's targets, along a slow glide, or down to the rest pose.
+"""Where the command should go next: after a policy's targets, down to the rest pose, or back to a blocked joint.
 
 Knows no bus, no filter and no supervisor: stamps and poses are passed in, goals come out. Poses are in rad, shape (n,).
 """
@@ -6,7 +6,7 @@ Knows no bus, no filter and no supervisor: stamps and poses are passed in, goals
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -18,6 +18,8 @@ from runtime.motion import Motion
 LOWERING_SPEED = 0.3  # rad/s on average, of the joint with the longest way: slow enough to step back from
 LOWERING_PATIENCE_S = 2.0  # beyond the time that the way takes, for an arm that lags
 STILL = 1e-6  # rad/s, rad/s^2: what rounding leaves of a motion that has arrived
+GIVING_WAY_AFTER_S = 0.15  # from a blocked joint's fault: command and joints are at rest by then, also those that lag
+GIVING_WAY_LEAD = 0.03  # rad that a blocked joint's goal stays ahead: a third of its torque, where 5 degrees are all
 REST_TOLERANCE = 0.1  # rad: so near to the rest pose torque may go off; a loaded joint sags a little
 
 
@@ -102,6 +104,23 @@ class Lowering:
 
     def _left(self, now: int) -> float:
         return self.glide.seconds - (now - self.began) / SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class GivingWay:
+    """After a joint was found blocked, at `since` ns: an end to its pushing, and to the leap that it would make."""
+
+    since: int
+    goal: Array | None = None  # once the arm is at rest
+
+    def due(self, now: int) -> bool:
+        return now - self.since >= GIVING_WAY_AFTER_S * SECOND
+
+    def to(self, command: Array, measured: Array) -> Self:
+        """With the goal, unless it is there: each joint's command, brought back to `GIVING_WAY_LEAD` from the joint."""
+        if self.goal is not None:
+            return self
+        return replace(self, goal=np.clip(command, measured - GIVING_WAY_LEAD, measured + GIVING_WAY_LEAD))
 
 
 def moves(motion: Motion) -> bool:

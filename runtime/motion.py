@@ -44,29 +44,46 @@ def step(
     planner, request, trajectory = _planner(len(goals), ControlInterface.Position)
     request.max_velocity = velocity_max.tolist()
     for nudge in NUDGES:
-        request.target_position = (goals - np.copysign(nudge, goals - state.positions)).tolist()
+        request.target_position = (goals - np.copysign(nudge, goals - state.positions) if nudge else goals).tolist()
         try:
             _plan(planner, request, trajectory, state, acceleration_max, jerk_max)
         except RuckigError:
             continue
         return _sample(trajectory, dt)
-    return way_to_rest(state, acceleration_max, jerk_max, dt)[0]
+    return rest_step(state, acceleration_max, jerk_max, dt)
 
 
-def way_to_rest(state: Motion, acceleration_max: Array, jerk_max: Array, dt: float) -> list[Motion]:
-    """`state` after `dt` s, 2 `dt` s and so on as every joint comes to rest as fast as it can.
-
-    The last entry, and no other, is at rest; there is always one.
-    """
-    planner, request, trajectory = _planner(len(state.positions), ControlInterface.Velocity)
-    _plan(planner, request, trajectory, state, acceleration_max, jerk_max)
+def rest_step(state: Motion, acceleration_max: Array, jerk_max: Array, dt: float) -> Motion:
+    """`state` after `dt` s as every joint comes to rest as fast as it can; at rest once that is over."""
+    trajectory = _braking(state, acceleration_max, jerk_max)
+    if trajectory.duration - MOMENT >= dt:
+        return _sample(trajectory, dt)
     # The plan ends with velocities of rounding size; what follows must not creep on with them.
-    end = _sample(trajectory, trajectory.duration).positions
+    still = np.zeros(len(state.positions))
+    return Motion(np.array(trajectory.at_time(trajectory.duration)[0]), still, still)
+
+
+def way_to_rest(state: Motion, acceleration_max: Array, jerk_max: Array, dt: float) -> Array:
+    """Where the joints are after `dt` s, 2 `dt` s and so on as in `rest_step`, shape (ticks, n); the last row, and
+    there is always one, is where they come to rest."""
+    trajectory = _braking(state, acceleration_max, jerk_max)
     ticks = int((trajectory.duration - MOMENT) / dt)
-    return [
-        *(_sample(trajectory, tick * dt) for tick in range(1, ticks + 1)),
-        Motion(end, np.zeros_like(end), np.zeros_like(end)),
-    ]
+    moments = [*(tick * dt for tick in range(1, ticks + 1)), trajectory.duration]
+    return np.array([trajectory.at_time(moment)[0] for moment in moments])
+
+
+def reach_to_rest(state: Motion, acceleration_max: Array, jerk_max: Array) -> Array:
+    """How far each joint gets on its way to rest at most, to either side, shape (n,): cheaper than the way itself.
+
+    Its acceleration runs out first, in which time it gets faster at most; then it brakes, up to full deceleration and
+    down again, which from a speed v takes v / a + a / j (2 sqrt(v / j), which is less, where a is not reached), at half
+    of that speed on average.
+    """
+    accelerations = np.abs(state.accelerations)
+    ramp = accelerations / jerk_max
+    speeds = np.abs(state.velocities) + accelerations * ramp / 2
+    reach: Array = speeds * (ramp + (speeds / acceleration_max + acceleration_max / jerk_max) / 2)
+    return reach
 
 
 @functools.cache
@@ -77,6 +94,13 @@ def _planner(joints: int, interface: ControlInterface) -> tuple[Ruckig, InputPar
     request.synchronization = Synchronization.No
     request.target_velocity = request.target_acceleration = [0.0] * joints
     return Ruckig(joints), request, Trajectory(joints)
+
+
+def _braking(state: Motion, acceleration_max: Array, jerk_max: Array) -> Trajectory:
+    """The way to rest; valid until the next plan for as many joints."""
+    planner, request, trajectory = _planner(len(state.positions), ControlInterface.Velocity)
+    _plan(planner, request, trajectory, state, acceleration_max, jerk_max)
+    return trajectory
 
 
 def _plan(
@@ -96,4 +120,5 @@ def _plan(
 
 
 def _sample(trajectory: Trajectory, time: float) -> Motion:
-    return Motion(*map(np.array, trajectory.at_time(time)))
+    positions, velocities, accelerations = trajectory.at_time(time)
+    return Motion(np.array(positions), np.array(velocities), np.array(accelerations))

@@ -12,19 +12,20 @@ taken; where something is in it the arm takes the way to rest that was looked at
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Protocol
 
 import numpy as np
 
 from drivers.arm import ArmSpec, Array, frozen
 from drivers.config import SafetyConfig
-from runtime.motion import Motion, step, way_to_rest
+from runtime.motion import Motion, reach_to_rest, rest_step, step, way_to_rest
 
 NOT_FINITE = "target not finite"
 STALE = "target stale"
 POSITION = "position limit"
+LEAD = "lead"
 MARGIN = "soft margin"
 START = "slow start"
 VELOCITY = "velocity limit"
@@ -38,6 +39,7 @@ REASONS = (
     NOT_FINITE,
     STALE,
     POSITION,
+    LEAD,
     MARGIN,
     START,
     VELOCITY,
@@ -59,8 +61,13 @@ AT_LIMIT = 1 - 1e-6  # share of a limit from which on it counts as reached
 class Obstacles(Protocol):
     """What the filter asks about the arm's surroundings; `runtime/guard.py` answers it."""
 
-    def obstructs(self, positions: Array, path: Sequence[Array]) -> str | None:
-        """Why an arm at `positions` may not go along `path`: `WORKSPACE`, `COLLISION` or `TABLE`; None: it may."""
+    def far(self, positions: Array, reach: Array) -> bool:
+        """Whether nothing is in the way of an arm whose joints are anywhere within `reach` (rad, (n,)) of `positions`.
+        It may say no where yes would be right, and not the other way round."""
+
+    def obstructs(self, positions: Array, path: Array) -> str | None:
+        """Why an arm at `positions` may not go through the poses of `path`, shape (m, n): `WORKSPACE`, `COLLISION` or
+        `TABLE`; None: it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,7 @@ class Limits:
     soft_margin: float  # rad before a position limit, within which motion towards it is slow
     age_max_s: float  # older targets are not followed
     tracking_error_max: float  # rad between command and measurement, beyond which nothing is followed
+    lead_max: Array  # rad ahead of where it is that a joint is sent: so far it leaps once freed; inf where it grips
 
     @classmethod
     def of(cls, spec: ArmSpec, safety: SafetyConfig | None = None) -> Limits:
@@ -89,6 +97,7 @@ class Limits:
             safety.soft_margin,
             safety.target_age_max_s,
             safety.tracking_error_max,
+            frozen([np.inf if name in safety.grippers else safety.lead_max for name in spec.joint_names]),
         )
 
 
@@ -160,69 +169,103 @@ def filter_command(
     Nothing is followed, and every joint comes to rest along its motion, while the target is not finite or older than
     `limits.age_max_s` (NaN counts as older), and while a joint's `measured` position is further from the previous
     command than `limits.tracking_error_max` (NaN counts as further). Otherwise the target is brought inside the joint
-    limits, and in their soft margins close to the joint, and approached as fast as velocity, acceleration and jerk
-    limits allow, without overshoot. Where `guard` sees something in the way every joint comes to rest before it.
+    limits, near what is measured, and in soft margins close to the joint; it is approached as fast as velocity,
+    acceleration and jerk limits allow, without overshoot. Where `guard` sees something in the way every joint comes to
+    rest before it.
 
     For a `state` that came from `FilterState.at_rest` or from this function, every command stays within all limits,
     measured by the finite differences of successive commands, whatever targets, ages and measurements were.
     """
-    refused = {
-        NOT_FINITE: not np.isfinite(target).all(),
-        STALE: not target_age_s <= limits.age_max_s,
-        TRACKING: measured is not None and not (np.abs(state.positions - measured) <= limits.tracking_error_max).all(),
-    }
-    if any(refused.values()):
-        return Command(_rest(state, dt, limits), _named(refused))
+    asked, seen = target.tolist(), None if measured is None else measured.tolist()
+    refused = _refusals(state, asked, target_age_s, seen, limits)
+    if refused:
+        return Command(_rest(state, dt, limits), refused)
 
-    inside = _clip(target, limits.position_min, limits.position_max)
-    goals = _clip(inside, *_soft_limits(state.positions, limits))
+    goals, changed = _goals(state, asked, seen, limits)
     followed = min(state.followed + dt, START_TIME)
     velocity_max = limits.velocity_max * (followed / START_TIME)
-    motion = _within(step(state.motion, goals, velocity_max, limits.acceleration_max, limits.jerk_max, dt), limits)
-    changed = {POSITION: (inside != target).any(), MARGIN: (goals != inside).any()}
-    if guard is not None:
-        path = [motion, *way_to_rest(motion, limits.acceleration_max, limits.jerk_max, dt)]
-        obstacle = guard.obstructs(state.positions, [ahead.positions for ahead in path])
+    acceleration_max, jerk_max = limits.acceleration_max, limits.jerk_max
+    motion = _within(step(state.motion, goals, velocity_max, acceleration_max, jerk_max, dt), limits)
+    if guard is not None and not guard.far(motion.positions, reach_to_rest(motion, acceleration_max, jerk_max)):
+        path = np.vstack((motion.positions, way_to_rest(motion, acceleration_max, jerk_max, dt)))
+        obstacle = guard.obstructs(state.positions, path)
         if obstacle is not None:
-            return Command(_rest(state, dt, limits), _named(changed | {obstacle: True}))
+            return Command(_rest(state, dt, limits), (*changed, obstacle))
 
-    short = np.abs(goals - motion.positions) > AT_GOAL
-    fast = short & (np.abs(motion.velocities) >= velocity_max * AT_LIMIT)
-    hard = short & (np.abs(motion.accelerations) >= limits.acceleration_max * AT_LIMIT)
-    changed |= {
-        START: followed < START_TIME and short.any(),
-        VELOCITY: fast.any(),
-        ACCELERATION: hard.any(),
-        JERK: (short & ~fast & ~hard).any(),
-    }
-    return Command(FilterState(motion, followed), _named(changed))
+    held_back = _held_back(motion, goals, velocity_max, acceleration_max, followed < START_TIME)
+    return Command(FilterState(motion, followed), changed + held_back)
 
 
-def _soft_limits(positions: Array, limits: Limits) -> tuple[Array, Array]:
-    """How far each joint may aim: to its limit, or where that is in the soft margin no further than a share of the
-    margin ahead of the joint, or of the margin's edge. A joint is nowhere faster than it can stop before its goal."""
+def _refusals(
+    state: FilterState, asked: list[float], age_s: float, seen: list[float] | None, limits: Limits
+) -> tuple[str, ...]:
+    """Why nothing is followed; empty: it is."""
+    refused = []
+    if not all(map(isfinite, asked)):
+        refused.append(NOT_FINITE)
+    if not age_s <= limits.age_max_s:
+        refused.append(STALE)
+    if seen is not None:
+        error_max = limits.tracking_error_max
+        if not all(abs(told - here) <= error_max for told, here in zip(state.positions.tolist(), seen, strict=True)):
+            refused.append(TRACKING)
+    return tuple(refused)
+
+
+def _goals(
+    state: FilterState, asked: list[float], seen: list[float] | None, limits: Limits
+) -> tuple[Array, tuple[str, ...]]:
+    """Where each joint may aim, shape (n,), and the rules that made it another place than what was asked.
+
+    To its position limit; no further than `lead_max` from where it is seen to be, so that one that is held up does not
+    get far to leap; in the soft margin before a limit no further than a share of the margin ahead of the joint, or of
+    the margin's edge, so that it is nowhere faster than it can stop before its goal. The last two reach for the joint
+    from its limits inwards: what is seen outside of them draws no goal there.
+    """
     margin, ahead = limits.soft_margin, limits.soft_margin * MARGIN_SHARE
-    return (
-        np.maximum(limits.position_min, np.minimum(limits.position_min + margin, positions) - ahead),
-        np.minimum(limits.position_max, np.maximum(limits.position_max - margin, positions) + ahead),
-    )
+    here = state.positions.tolist()
+    goals, beyond, leads, slowed = [], False, False, False
+    bounds = (limits.position_min, limits.position_max, limits.lead_max)
+    rows = zip(asked, here, seen or here, *(bound.tolist() for bound in bounds), strict=True)
+    for wanted, place, measured, low, high, lead in rows:
+        inside = min(max(wanted, low), high)
+        near = inside if seen is None else min(max(inside, measured - lead), measured + lead)
+        last = min(high, max(high - margin, place) + ahead)
+        goal = min(max(near, low, min(low + margin, place) - ahead), last)
+        beyond |= inside != wanted
+        leads |= near != inside
+        slowed |= goal != near
+        goals.append(goal)
+    named = ((POSITION, beyond), (LEAD, leads), (MARGIN, slowed))
+    return np.array(goals), tuple(reason for reason, so in named if so)
+
+
+def _held_back(
+    motion: Motion, goals: Array, velocity_max: Array, acceleration_max: Array, starting: bool
+) -> tuple[str, ...]:
+    """Which limits keep joints from their goals after this step."""
+    short = fast = hard = smooth = False
+    rows = (goals, *motion, velocity_max * AT_LIMIT, acceleration_max * AT_LIMIT)
+    for goal, place, speed, push, fastest, hardest in zip(*(row.tolist() for row in rows), strict=True):
+        if not abs(goal - place) > AT_GOAL:
+            continue
+        short = True
+        at_speed, at_push = abs(speed) >= fastest, abs(push) >= hardest
+        fast |= at_speed
+        hard |= at_push
+        smooth |= not (at_speed or at_push)
+    named = ((START, starting and short), (VELOCITY, fast), (ACCELERATION, hard), (JERK, smooth))
+    return tuple(reason for reason, so in named if so)
 
 
 def _rest(state: FilterState, dt: float, limits: Limits) -> FilterState:
     """The state after the next tick on the way to rest."""
-    motion = way_to_rest(state.motion, limits.acceleration_max, limits.jerk_max, dt)[0]
+    motion = rest_step(state.motion, limits.acceleration_max, limits.jerk_max, dt)
     return FilterState(_within(motion, limits), state.followed)
 
 
 def _within(motion: Motion, limits: Limits) -> Motion:
     """`motion` with what rounding put beyond the position limits taken off."""
-    return motion._replace(positions=_clip(motion.positions, limits.position_min, limits.position_max))
-
-
-def _clip(values: Array, low: Array, high: Array) -> Array:
     # A third of the time of np.clip for a handful of joints.
-    return np.minimum(np.maximum(values, low), high)
-
-
-def _named(changed: dict[str, bool]) -> tuple[str, ...]:
-    return tuple(reason for reason in REASONS if changed.get(reason))
+    inside = np.minimum(np.maximum(motion.positions, limits.position_min), limits.position_max)
+    return Motion(inside, motion.velocities, motion.accelerations)

@@ -13,7 +13,7 @@ import numpy as np
 
 from drivers.arm import Arm, ArmError, Array, JointState, ReleaseReport, frozen
 from runtime.clock import MILLISECOND, SECOND, Clock
-from runtime.course import Following, Lowering, Target, moves, stopping_time
+from runtime.course import Following, GivingWay, Lowering, Target, moves, stopping_time
 from runtime.safety import NOT_FINITE, FilterState, Limits, Obstacles, filter_command
 from runtime.servo_state import FaultEntry, ServoCounters, ServoSettings, ServoState, Split, Tally
 from runtime.supervisor import RefusedError, State, Stop, Supervisor
@@ -50,6 +50,7 @@ class ServoLoop:
         self._previous: FilterState | None = None
         self._following: Following | None = None
         self._lowering: Lowering | None = None
+        self._giving_way: GivingWay | None = None
         self._asked: Array | None = None
         self._reasons: tuple[str, ...] = ()
         self._history: deque[FaultEntry] = deque(maxlen=HISTORY)
@@ -213,10 +214,13 @@ class ServoLoop:
         supervisor = self.supervisor
         if supervisor.state is State.RUNNING and following is not None:
             return self._follow(previous, following, now)
-        if self._lowering is None and moves(previous.motion):
+        back = self._giving_way is not None and self._giving_way.goal is not None
+        if self._lowering is None and not back and moves(previous.motion):
             return self._filter(previous, previous.positions, math.inf)
         if supervisor.lowering:
             return self._lower(previous, now)
+        if self._giving_way is not None:
+            return self._give_way(previous, self._giving_way, now)
         supervisor.at_rest()
         return previous
 
@@ -228,13 +232,13 @@ class ServoLoop:
             self.supervisor.target_is_fresh()
 
     def _follow(self, previous: FilterState, following: Following, now: int) -> FilterState:
-        settings, age = self.settings, following.age(now)
+        settings, limits, age = self.settings, self.limits, following.age(now)
         goal = following.goal(now, settings.period_ns, settings.policy_period_ns)
         # Once the next target is due the arm keeps the time that it takes to be at rest without it.
-        limits = self.limits
-        stopping = stopping_time(previous.motion, limits.acceleration_max, limits.jerk_max) + 2 * self._dt
-        if following.due(now, settings.policy_period_ns) and age + stopping > settings.stopped_within_s:
-            age = math.inf
+        if following.due(now, settings.policy_period_ns):
+            stopping = stopping_time(previous.motion, limits.acceleration_max, limits.jerk_max) + 2 * self._dt
+            if age + stopping > settings.stopped_within_s:
+                age = math.inf
         command = self._filter(previous, goal, age)
         if NOT_FINITE in self._reasons:
             values = np.array2string(following.target.positions, precision=3, max_line_width=200)
@@ -244,12 +248,26 @@ class ServoLoop:
         return command
 
     def _filter(self, previous: FilterState, goal: Array, age: float) -> FilterState:
-        joints = self._joints
+        joints = None if self._giving_way is not None else self._joints  # however far a joint is from it
         # What a gripper holds keeps it from its command: no error that should stop the arm.
         measured = None if joints is None else np.where(self._grips, previous.positions, joints.positions)
         command = filter_command(previous, goal, age, self._dt, self.limits, measured=measured, guard=self._guard)
         self._asked, self._reasons = frozen(goal), command.reasons
         return command.state
+
+    def _give_way(self, previous: FilterState, giving_way: GivingWay, now: int) -> FilterState:
+        """The next command back to joints that could not follow; a joint that grips goes on gripping."""
+        joints = self._joints
+        assert joints is not None  # a held arm was read
+        if not giving_way.due(now):
+            return previous
+        there = np.where(self._grips, previous.positions, joints.positions)
+        self._giving_way = giving_way.to(previous.positions, there)
+        assert self._giving_way.goal is not None
+        command = self._filter(previous, self._giving_way.goal, 0.0)
+        if not moves(command.motion):  # it is there, or something is in the way
+            self._giving_way = None
+        return command
 
     def _lower(self, previous: FilterState, now: int) -> FilterState | None:
         """The next command on the way to the rest pose; None once torque is off there."""
@@ -266,7 +284,7 @@ class ServoLoop:
             return None
         if lowering.stuck(now):
             text = f"lowering: the arm stays {lowering.distance(joints.positions):.2f} rad from its rest pose"
-            self._trouble(Trouble(text, blocked=True))
+            self._trouble(Trouble(text, blocked=True, pushes=True))
         return self._filter(previous, lowering.goal(now), 0.0)
 
     def _write(self, command: FilterState, now: int) -> None:
@@ -291,6 +309,7 @@ class ServoLoop:
         new = self._latch(trouble.text)
         if trouble.blocked:
             self._stop(Stop.HOLD)
+            self._giving_way = GivingWay(self.clock.now()) if trouble.pushes else None
         elif new and self.settings.safety.stop == "lower":
             self.lower()
 
@@ -303,7 +322,7 @@ class ServoLoop:
 
     def _stop(self, category: Stop) -> None:
         self.supervisor.stop(category)
-        self._following = self._lowering = None
+        self._following = self._lowering = self._giving_way = None
 
     def _rest(self, joints: JointState) -> FilterState:
         """The state of an arm about to be held; refuses one that rests outside its limits."""
@@ -315,7 +334,7 @@ class ServoLoop:
             raise RefusedError(f"{error} ({names}): move it inside by hand, or calibrate it") from error
 
     def _hold_here(self, joints: JointState) -> None:
-        self._previous = self._rest(joints)
+        self._previous, self._giving_way = self._rest(joints), None
         self.report = None
         self.supervisor.held()
 
@@ -330,7 +349,7 @@ class ServoLoop:
 
     def _let_go(self) -> None:
         self.supervisor.released()
-        self._previous = self._following = self._lowering = None
+        self._previous = self._following = self._lowering = self._giving_way = None
 
     def state(self) -> ServoState:
         """What is known now. Raises `ArmError` before `connect`."""

@@ -19,15 +19,19 @@ from runtime.safety import COLLISION, TABLE, WORKSPACE
 
 VOLTAGE_TIME_S = 0.1  # a supply may dip while every motor starts at once
 GUARD_TIME_S = 1.0  # a policy may touch the border of what is allowed, but not lean on it
+AT_LEAD = 0.01  # rad: a joint that lags by all of `lead_max` but so much is held up: its command waits for it
+COMES = 0.1  # rad/s towards its command, from which on a joint is slow and not blocked
 GUARD_REASONS = (WORKSPACE, COLLISION, TABLE)
 _NEVER = np.iinfo(np.int64).max  # ns: a moment that never comes
 
 
 class Trouble(NamedTuple):
-    """What is wrong. `blocked`: it is the motion itself, so the arm must not move any further, not even to lower."""
+    """What is wrong. `blocked`: it is the motion itself, so the arm must not move any further, not even to lower.
+    `pushes`: a joint is kept from its command, and must not go on pushing."""
 
     text: str
     blocked: bool
+    pushes: bool = False
 
 
 class Lasting:
@@ -38,10 +42,10 @@ class Lasting:
         self._since: NDArray[np.int64] = np.full(n, _NEVER)
         self._clear = True
 
-    def find(self, true: NDArray[np.bool_], now: int) -> int | None:
+    def find(self, true: Sequence[bool] | NDArray[np.bool_], now: int) -> int | None:
         """The first condition that has been true at every call for the duration, told once in that time; `true` has
         shape (n,)."""
-        if not true.any():
+        if not any(true):
             self.forget()
             return None
         self._clear = False
@@ -73,7 +77,7 @@ class Watch:
         self._safety = safety
         self._low = -np.inf if safety.voltage_min is None else safety.voltage_min
         self._high = np.inf if safety.voltage_max is None else safety.voltage_max
-        self._pushes = gripping(joint_names, safety)
+        self._pushes = gripping(joint_names, safety).tolist()
         self._voltage = Lasting(n, VOLTAGE_TIME_S)
         self._stall = Lasting(n, safety.stall_time_s)
         self._tracking = Lasting(n, safety.tracking_time_s)
@@ -89,7 +93,7 @@ class Watch:
     def judge(self, reasons: Sequence[str], now: int) -> Trouble | None:
         """What is wrong when the guard has kept the arm from following for a second; `reasons` are the filter's."""
         reason = next((reason for reason in reasons if reason in GUARD_REASONS), None)
-        if self._guard.find(np.array([reason is not None]), now) is None:
+        if self._guard.find((reason is not None,), now) is None:
             return None
         return Trouble(
             f"guard: {reason} for {GUARD_TIME_S:g} s: the policy asks for a pose that the arm must not take", True
@@ -101,18 +105,20 @@ class Watch:
             lasting.forget()
 
     def _heat(self, joints: JointState) -> Trouble | None:
-        hottest = int(joints.temperatures_c.argmax())
-        temperature, highest = joints.temperatures_c[hottest], self._safety.temperature_max_c
+        temperatures, highest = joints.temperatures_c.tolist(), self._safety.temperature_max_c
+        temperature = max(temperatures)
         if not temperature > highest:
             return None
-        text = f"servo: {self._names[hottest]} is at {temperature:.0f} C, above {highest:.0f} C: let it cool down"
+        hottest = self._names[temperatures.index(temperature)]
+        text = f"servo: {hottest} is at {temperature:.0f} C, above {highest:.0f} C: let it cool down"
         return Trouble(text, False)
 
     def _supply(self, joints: JointState, now: int) -> Trouble | None:
-        joint = self._voltage.find((joints.voltages < self._low) | (joints.voltages > self._high), now)
+        voltages = joints.voltages.tolist()
+        joint = self._voltage.find([not self._low <= voltage <= self._high for voltage in voltages], now)
         if joint is None:
             return None
-        voltage = joints.voltages[joint]
+        voltage = voltages[joint]
         bound = f"below {self._low:g} V" if voltage < self._low else f"above {self._high:g} V"
         return Trouble(f"supply: {self._names[joint]} measures {voltage:.1f} V, {bound}: check the power supply", False)
 
@@ -122,20 +128,40 @@ class Watch:
             self._tracking.forget()
             return None
         safety = self._safety
-        error = np.where(self._pushes, 0.0, np.abs(command - joints.positions))
-        strained = np.abs(joints.loads) > safety.stall_load
-        stalled = self._stall.find(strained & (error > safety.stall_error), now)
-        if stalled is not None:
+        stalled, lagging = self._blocked(joints, command)
+        joint = self._stall.find(stalled, now)
+        if joint is not None:
             return Trouble(
-                f"stall: {self._names[stalled]} pushes with {abs(joints.loads[stalled]):.0%} of its torque and stays "
-                f"{error[stalled]:.2f} rad from its command: free it",
+                f"stall: {self._names[joint]} pushes with {abs(joints.loads[joint]):.0%} of its torque and stays "
+                f"{abs(command[joint] - joints.positions[joint]):.2f} rad from its command: free it",
                 True,
+                pushes=True,
             )
-        lagging = self._tracking.find(error > safety.tracking_error_max, now)
-        if lagging is None:
+        joint = self._tracking.find(lagging, now)
+        if joint is None:
             return None
         return Trouble(
-            f"tracking: {self._names[lagging]} has been {error[lagging]:.2f} rad from its command for "
-            f"{safety.tracking_time_s * SECOND / MILLISECOND:.0f} ms: is it blocked, or without torque?",
+            f"tracking: {self._names[joint]} has been {abs(command[joint] - joints.positions[joint]):.2f} rad from its "
+            f"command for {safety.tracking_time_s * SECOND / MILLISECOND:.0f} ms: is it blocked, or without torque?",
             True,
+            pushes=True,
         )
+
+    def _blocked(self, joints: JointState, command: Array) -> tuple[list[bool], list[bool]]:
+        """Which joints push and do not come nearer to their command, and which are as far from it as they are let."""
+        safety = self._safety
+        lead = safety.lead_max - AT_LEAD
+        stalled, lagging = [], []
+        for told, here, speed, load, pushes in zip(
+            command.tolist(),
+            joints.positions.tolist(),
+            joints.velocities.tolist(),
+            joints.loads.tolist(),
+            self._pushes,
+            strict=True,
+        ):
+            error = 0.0 if pushes else abs(told - here)
+            comes = (speed if told > here else -speed) > COMES
+            stalled.append(error > safety.stall_error and abs(load) > safety.stall_load and not comes)
+            lagging.append(error > safety.tracking_error_max or (error > lead and not comes))
+        return stalled, lagging

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drivers.config import ConfigError, find_urdf, load_robot, parse_robot, suggest
+from drivers.config import FILE_BYTES, ConfigError, find_urdf, load_robot, parse_robot, suggest
 
 GOOD = """
 name: tiny
@@ -85,6 +85,14 @@ def test_what_is_no_text_file_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "bytes.yaml"):
         with pytest.raises(ConfigError, match="cannot be read"):
             load_robot(str(path))
+
+
+@pytest.mark.parametrize(("extra", "says"), [(0, "a robot is a mapping"), (1, "has more than 1024 KiB")])
+def test_a_file_of_more_than_a_megabyte_is_not_read(tmp_path: Path, extra: int, says: str) -> None:
+    path = tmp_path / "arm.yaml"
+    path.write_text("#" * (FILE_BYTES + extra), encoding="utf-8")
+    with pytest.raises(ConfigError, match=says):
+        load_robot(str(path))
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,11 @@ def test_a_motion_within_the_limits_breaks_no_rule(trace: JointTrace) -> None:
 def test_nothing_that_the_safety_filter_lets_through_breaks_a_rule(seed: int) -> None:
     rng = np.random.default_rng(seed)
     limits = Limits(
-        *(np.array([value]) for value in (-2.0, 2.0, VELOCITY, ACCELERATION, ACCELERATION / 0.02)), 0.05, 0.08, 0.35
+        *(np.array([value]) for value in (-2.0, 2.0, VELOCITY, ACCELERATION, ACCELERATION / 0.02)),
+        0.05,
+        0.08,
+        0.35,
+        np.array([0.15]),
     )
     state = FilterState.at_rest(np.zeros(1), limits)
     goals, target = [], np.zeros(1)

@@ -136,20 +136,57 @@ class TestCheck:
 
 class TestObstructs:
     def test_the_first_problem_on_the_path_is_named(self, guard: Guard) -> None:
-        assert guard.obstructs(HOME, [HOME, LOW]) is None
-        assert guard.obstructs(HOME, [HOME, LOW, IN_THE_TABLE]) == TABLE
-        assert guard.obstructs(HOME, [IN_THE_BASE, IN_THE_TABLE]) == COLLISION
-        assert guard.obstructs(HOME, [OUTSIDE, HOME]) == WORKSPACE
+        assert guard.obstructs(HOME, np.array([HOME, LOW])) is None
+        assert guard.obstructs(HOME, np.array([HOME, LOW, IN_THE_TABLE])) == TABLE
+        assert guard.obstructs(HOME, np.array([IN_THE_BASE, IN_THE_TABLE])) == COLLISION
+        assert guard.obstructs(HOME, np.array([OUTSIDE, HOME])) == WORKSPACE
 
     def test_from_outside_it_may_come_back_and_go_no_further(self, guard: Guard) -> None:
         out, back, further = (IN_THE_TABLE + np.array([0, lift, 0, 0, 0, 0]) for lift in (0.0, -0.02, 0.02))
-        assert guard.obstructs(out, [out]) is None
-        assert guard.obstructs(out, [back, LOW, HOME]) is None
-        assert guard.obstructs(out, [further]) == TABLE
-        assert guard.obstructs(out, [back, further]) == TABLE
+        assert guard.obstructs(out, np.array([out])) is None
+        assert guard.obstructs(out, np.array([back, LOW, HOME])) is None
+        assert guard.obstructs(out, np.array([further])) == TABLE
+        assert guard.obstructs(out, np.array([back, further])) == TABLE
 
     def test_from_outside_nothing_else_may_be_run_into(self, guard: Guard) -> None:
-        assert guard.obstructs(IN_THE_BASE, [OUTSIDE]) == WORKSPACE
+        assert guard.obstructs(IN_THE_BASE, np.array([OUTSIDE])) == WORKSPACE
+
+
+class TestFar:
+    spec = EMULATED.arm.spec()
+
+    def test_where_it_says_so_no_pose_within_reach_is_in_the_way(self, guard: Guard) -> None:
+        rng = np.random.default_rng(6)
+        told = 0
+        pose = HOME
+        for _ in range(400):
+            pose = np.clip(pose + rng.normal(0, 0.1, 6), self.spec.position_min, self.spec.position_max)
+            reach = rng.uniform(0, 0.15, 6)
+            if guard.far(pose, reach):
+                told += 1
+                for _ in range(20):
+                    assert guard.clearances(pose + rng.choice([-1, 1], 6) * reach).min() > 0
+        assert 50 < told < 400
+
+    def test_an_arm_at_home_is_far_from_everything(self, guard: Guard) -> None:
+        assert guard.far(HOME, np.full(6, 0.02))
+        assert not guard.far(HOME, np.full(6, 3.0))
+
+    def test_none_that_touches_something_is(self, guard: Guard) -> None:
+        for pose in (IN_THE_TABLE, IN_THE_BASE, OUTSIDE):
+            assert not guard.far(pose, np.zeros(6))
+
+    def test_what_it_has_measured_changes_no_other_answer(self, guard: Guard) -> None:
+        rng = np.random.default_rng(7)
+        answers = set()
+        for _ in range(40):
+            start = rng.uniform(self.spec.position_min, self.spec.position_max)
+            path = start + np.cumsum(rng.normal(0, 0.02, (8, 6)), axis=0)
+            guard.far(path[rng.integers(8)] + rng.normal(0, 0.1, 6), np.zeros(6))
+            answer = guard.obstructs(start, path)
+            assert answer == Guard(EMULATED).obstructs(start, path)
+            answers.add(answer)
+        assert answers >= {None, TABLE, WORKSPACE}
 
 
 class TestConfiguration:

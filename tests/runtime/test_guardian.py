@@ -130,7 +130,7 @@ def test_a_lowering_that_meets_something_ends_in_holding(make: Callable[..., Rig
     rig.arm.stuck = (0,)
     rig.at[20.0] = rig.ours.close
     texts = rig.run()
-    assert texts[1].startswith("the guardian holds the arm: tracking: pan has been 0.3")
+    assert texts[1].startswith("the guardian holds the arm: tracking: pan has been 0.15")
     assert texts[2] == "the guardian leaves the arm as it is, torque on"
     assert rig.arm.torque
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from drivers.arm import Array
 from runtime import motion
-from runtime.motion import Motion, step, way_to_rest
+from runtime.motion import Motion, reach_to_rest, rest_step, step, way_to_rest
 
 VELOCITY = np.array([2.5, 4.0])
 ACCELERATION = np.array([40.0, 80.0])
@@ -30,7 +30,11 @@ def towards(state: Motion, goals: Array) -> Motion:
 
 
 def stop(state: Motion) -> list[Motion]:
-    return way_to_rest(state, ACCELERATION, JERK, DT)
+    """The way to rest, tick by tick."""
+    path = [rest_step(state, ACCELERATION, JERK, DT)]
+    while path[-1].velocities.any() or path[-1].accelerations.any():
+        path.append(rest_step(path[-1], ACCELERATION, JERK, DT))
+    return path
 
 
 def assert_bounded(path: list[Array], velocity_max: Array = VELOCITY) -> None:
@@ -77,10 +81,29 @@ def test_going_on_along_the_way_to_rest_is_the_same_way(start: Array, goal: Arra
     state = still(start)
     for _ in range(ticks):
         state = towards(state, goal)
-    path = stop(state)
-    for ahead in path:
-        state = stop(state)[0]
-        np.testing.assert_allclose(state.positions, ahead.positions, atol=LANDING)
+    path = way_to_rest(state, ACCELERATION, JERK, DT)
+    for pose in path:
+        state = rest_step(state, ACCELERATION, JERK, DT)
+        np.testing.assert_allclose(state.positions, pose, atol=LANDING)
+    assert not state.velocities.any()
+    assert not state.accelerations.any()
+
+
+@unhurried
+@given(positions, shares, shares)
+def test_the_way_to_rest_is_within_its_reach(start: Array, fast: Array, hard: Array) -> None:
+    state = Motion(start, fast * VELOCITY, hard * ACCELERATION)
+    reach = reach_to_rest(state, ACCELERATION, JERK)
+    for pose in way_to_rest(state, ACCELERATION, JERK, DT / 5):
+        assert (np.abs(pose - start) <= reach + LANDING).all()
+
+
+def test_a_reach_is_not_much_more_than_the_way() -> None:
+    for speed, push in ((1.0, 0.0), (0.2, 0.0), (0.8, 0.5), (-0.8, -0.5)):
+        state = Motion(np.zeros(2), speed * VELOCITY, push * ACCELERATION)
+        way = np.abs(way_to_rest(state, ACCELERATION, JERK, DT)[-1])
+        assert (reach_to_rest(state, ACCELERATION, JERK) <= 1.3 * way + 1e-9).all()
+    assert not reach_to_rest(still(np.ones(2)), ACCELERATION, JERK).any()
 
 
 @unhurried
@@ -126,11 +149,11 @@ def test_where_ruckig_finds_no_profile_at_all_the_arm_comes_to_rest(monkeypatch:
 
 def test_nothing_is_kept_from_one_call_to_the_next() -> None:
     state = towards(still(np.zeros(2)), np.ones(2))
-    first, path = towards(state, np.ones(2)), stop(state)
+    first, path = towards(state, np.ones(2)), way_to_rest(state, ACCELERATION, JERK, DT)
     towards(still(np.ones(2)), np.full(2, -1.0))
     stop(Motion(np.ones(2), VELOCITY, ACCELERATION))
     np.testing.assert_array_equal(towards(state, np.ones(2)), first)
-    np.testing.assert_array_equal(stop(state), path)
+    np.testing.assert_array_equal(way_to_rest(state, ACCELERATION, JERK, DT), path)
 
 
 @pytest.mark.parametrize("start", [-1.5, -0.6, 0.6, 1.5])
@@ -145,4 +168,5 @@ def test_a_nudge_is_towards_the_joint(monkeypatch: pytest.MonkeyPatch, start: fl
 
 def test_a_way_to_rest_of_whole_ticks_has_no_tick_more() -> None:
     # 2 rad/s at 40 rad/s^2, and 40 / 2000 s for the jerk: 0.07 s. The other joint is at rest.
-    assert len(stop(Motion(np.zeros(2), np.array([2.0, 0.0]), np.zeros(2)))) == 7
+    moving = Motion(np.zeros(2), np.array([2.0, 0.0]), np.zeros(2))
+    assert len(way_to_rest(moving, ACCELERATION, JERK, DT)) == len(stop(moving)) == 7

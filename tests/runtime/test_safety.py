@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from drivers.arm import ArmSpec, Array
 from drivers.config import SafetyConfig
-from runtime.motion import Motion
+from runtime.motion import Motion, way_to_rest
 from runtime.safety import (
     ACCELERATION,
     COLLISION,
     JERK,
+    LEAD,
     MARGIN,
     MARGIN_SHARE,
     NOT_FINITE,
@@ -63,13 +64,19 @@ measurements = st.one_of(st.none(), targets, st.floats(-0.2, 0.2))
 
 
 class Wall:
-    """Obstacles that let no pose of a path beyond `allowed`, and remember what they were asked."""
+    """Obstacles that let no pose of a path beyond `allowed`, and remember what they were asked. They are `far` from no
+    pose, unless they are said to be."""
 
-    def __init__(self, allowed: Callable[[Array], bool], rule: str = COLLISION) -> None:
-        self._allowed, self._rule = allowed, rule
-        self.asked: list[tuple[Array, Sequence[Array]]] = []
+    def __init__(self, allowed: Callable[[Array], bool], rule: str = COLLISION, far: bool = False) -> None:
+        self._allowed, self._rule, self._far = allowed, rule, far
+        self.asked: list[tuple[Array, Array]] = []
+        self.asked_far: list[tuple[Array, Array]] = []
 
-    def obstructs(self, positions: Array, path: Sequence[Array]) -> str | None:
+    def far(self, positions: Array, reach: Array) -> bool:
+        self.asked_far.append((positions, reach))
+        return self._far
+
+    def obstructs(self, positions: Array, path: Array) -> str | None:
         self.asked.append((positions, path))
         return None if all(map(self._allowed, path)) else self._rule
 
@@ -203,7 +210,7 @@ class TestTracking:
         np.testing.assert_array_equal(command.positions, stopping.positions)
 
     def test_the_limit_is_inclusive(self) -> None:
-        limits = dataclasses.replace(LIMITS, tracking_error_max=0.25)
+        limits = dataclasses.replace(LIMITS, tracking_error_max=0.25, lead_max=np.full(3, 0.25))
         for error, reasons in ((0.25, ()), (0.2500001, (TRACKING,))):
             measured = np.array([error, 0.0, 0.9])
             assert filter_command(rest(MIDDLE), MIDDLE, 0.0, DT, limits, measured=measured).reasons == reasons
@@ -212,12 +219,59 @@ class TestTracking:
         measured = np.array([0.0, math.nan, 0.9])
         assert filter_command(rest(MIDDLE), MIDDLE, 0.0, DT, LIMITS, measured=measured).reasons == (TRACKING,)
 
-    def test_within_it_the_measurement_changes_nothing(self) -> None:
+    def test_within_it_and_the_lead_the_measurement_changes_nothing(self) -> None:
         state = follow(running(MIDDLE), MIDDLE + 0.5, 10)[-1].state
-        near = filter_command(state, MIDDLE + 0.5, 0.0, DT, LIMITS, measured=state.positions - 0.3)
+        limits = dataclasses.replace(LIMITS, lead_max=np.full(3, np.inf))
+        near = filter_command(state, MIDDLE + 0.5, 0.0, DT, limits, measured=state.positions - 0.3)
         blind = filter_command(state, MIDDLE + 0.5, 0.0, DT, LIMITS)
         np.testing.assert_array_equal(near.positions, blind.positions)
         assert near.reasons == blind.reasons
+
+
+class TestLead:
+    LEAD = SAFETY.lead_max
+
+    @pytest.mark.parametrize("sign", [-1, 1])
+    def test_a_joint_that_is_held_up_is_waited_for(self, sign: int) -> None:
+        state, commands = running(MIDDLE), []
+        for _ in range(100):
+            seen = np.array([*MIDDLE[:2], state.positions[2]])
+            commands.append(filter_command(state, MIDDLE + sign * 0.5, 0.0, DT, LIMITS, measured=seen))
+            state = commands[-1].state
+        # The gripper grips, and goes where it was asked to be.
+        wanted = MIDDLE + sign * np.array([self.LEAD, self.LEAD, 0.5])
+        np.testing.assert_allclose(state.positions, wanted, atol=SLACK)
+        assert commands[-1].reasons == (LEAD,)
+        assert_within_limits(MIDDLE, commands)
+
+    @pytest.mark.parametrize("sign", [-1, 1])
+    def test_it_comes_back_to_a_joint_that_was_left_behind(self, sign: int) -> None:
+        state = running(MIDDLE + sign * np.array([0.3, 0.3, 0.0]))
+        for _ in range(60):
+            state = filter_command(state, MIDDLE + sign * 0.5, 0.0, DT, LIMITS, measured=MIDDLE).state
+        np.testing.assert_allclose(state.positions[:2], MIDDLE[:2] + sign * self.LEAD, atol=SLACK)
+
+    @pytest.mark.parametrize("joint", [0, 1])
+    @pytest.mark.parametrize("sign", [-1, 1])
+    def test_it_is_named_for_any_joint_that_is_asked_to_be_further_ahead(self, joint: int, sign: int) -> None:
+        for lead, named in ((self.LEAD, False), (self.LEAD + 1e-6, True)):
+            target = np.zeros(3)
+            target[joint] = sign * lead
+            command = filter_command(rest(np.zeros(3)), target, 0.0, DT, LIMITS, measured=np.zeros(3))
+            assert (LEAD in command.reasons) == named
+
+    def test_a_joint_that_is_seen_beyond_its_limit_is_called_back_to_it(self) -> None:
+        for limit, sign in ((SPEC.position_max, 1), (SPEC.position_min, -1)):
+            state = running(limit)
+            for _ in range(60):
+                seen = np.array([*(limit + sign * 0.3)[:2], state.positions[2]])
+                command = filter_command(state, MIDDLE, 0.0, DT, LIMITS, measured=seen)
+                state = command.state
+            np.testing.assert_allclose(state.positions[:2], limit[:2], atol=SLACK)
+            assert command.reasons == (LEAD, MARGIN)
+
+    def test_where_nothing_is_measured_there_is_none(self) -> None:
+        assert LEAD not in filter_command(rest(MIDDLE), MIDDLE + 0.5, 0.0, DT, LIMITS).reasons
 
 
 class TestSlowStart:
@@ -319,6 +373,18 @@ class TestGuard:
         assert not state.velocities.any()
         assert_within_limits(MIDDLE, commands)
 
+    def test_one_that_is_far_from_the_whole_way_to_rest_is_not_asked_about_it(self) -> None:
+        state = follow(running(MIDDLE), MIDDLE + 0.8, 12)[-1].state
+        guard = Wall(lambda _: False, far=True)
+        command = filter_command(state, MIDDLE + 0.8, 0.0, DT, LIMITS, guard=guard)
+        plain = filter_command(state, MIDDLE + 0.8, 0.0, DT, LIMITS)
+        np.testing.assert_array_equal(command.positions, plain.positions)
+        assert (command.reasons, guard.asked) == (plain.reasons, [])
+        ((positions, reach),) = guard.asked_far
+        np.testing.assert_array_equal(positions, command.positions)
+        for pose in way_to_rest(command.state.motion, LIMITS.acceleration_max, LIMITS.jerk_max, DT):
+            assert (np.abs(pose - positions) <= reach + SLACK).all()
+
     def test_what_else_changed_the_target_is_named_too(self) -> None:
         blocked = Wall(lambda _: False, TABLE)
         target = np.array([5.0, 0.0, 0.9])
@@ -381,7 +447,7 @@ class TestReasons:
         bad = np.full(3, math.nan)
         command = filter_command(rest(MIDDLE), bad, math.nan, DT, LIMITS, measured=bad)
         assert command.reasons == (NOT_FINITE, STALE, TRACKING)
-        assert len(set(REASONS)) == len(REASONS) == 12
+        assert len(set(REASONS)) == len(REASONS) == 13
 
 
 def test_a_call_is_a_pure_function_of_its_arguments() -> None:
@@ -432,9 +498,10 @@ class TestAtRest:
 
 
 def test_limits_are_those_of_the_arm_and_of_its_safety() -> None:
-    safety = SafetyConfig(soft_margin=0.03, target_age_max_s=0.2, tracking_error_max=0.4)
+    safety = SafetyConfig(soft_margin=0.03, target_age_max_s=0.2, tracking_error_max=0.4, lead_max=0.2)
     limits = Limits.of(SPEC, safety)
     for name in ("position_min", "position_max", "velocity_max", "acceleration_max", "jerk_max"):
         np.testing.assert_array_equal(getattr(limits, name), getattr(SPEC, name))
     assert (limits.soft_margin, limits.age_max_s, limits.tracking_error_max) == (0.03, 0.2, 0.4)
+    assert limits.lead_max.tolist() == [0.2, 0.2, math.inf]
     assert Limits.of(SPEC).age_max_s == SafetyConfig().target_age_max_s

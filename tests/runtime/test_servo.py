@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 
@@ -26,7 +24,10 @@ class Wall:
     def __init__(self, at: float = np.inf) -> None:
         self.at = at
 
-    def obstructs(self, positions: Array, path: Sequence[Array]) -> str | None:
+    def far(self, positions: Array, reach: Array) -> bool:
+        return False
+
+    def obstructs(self, positions: Array, path: Array) -> str | None:
         return TABLE if path[-1][0] > self.at else None
 
 
@@ -386,6 +387,48 @@ def test_a_stuck_joint_is_a_stall_named_and_held(running: Rig) -> None:
     running.follow(FAR, 40)
     assert running.state is State.FAULT
     assert running.fault.startswith(("stall: lift pushes with 95%", "tracking: lift has been"))
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_joint_that_is_held_up_is_not_left_far_behind_and_the_fault_ends_its_pushing(sign: int) -> None:
+    rig = Rig()
+    rig.begin()
+    rig.arm.stuck = (1, 2)
+    stays = rig.arm.positions[1:].copy()
+    for _ in range(30):
+        rig.follow(START + sign * np.array([0.0, 1.0, 0.4]))
+        assert abs(rig.arm.written[-1][1] - stays[0]) < 0.15 + 1e-6
+    assert rig.fault.startswith("tracking: lift has been 0.15 rad from its command")
+    assert rig.state is State.FAULT
+    # The gripper goes on gripping.
+    np.testing.assert_allclose(rig.arm.written[-1][1:], stays + sign * np.array([0.03, 0.4]), atol=1e-6)
+    assert_decelerates_and_holds(rig, 10)
+
+
+def test_nothing_can_be_asked_of_an_arm_that_gives_way(rig: Rig) -> None:
+    rig.loop.start()
+    rig.arm.stuck = (1,)
+    while not rig.fault:
+        rig.follow(FAR)
+    assert rig.state is State.STOPPING
+    with pytest.raises(RefusedError, match="still stopping"):
+        rig.loop.reset()
+    rig.tick(40)
+    assert rig.state is State.FAULT
+    rig.loop.reset()
+    rig.tick(30)
+    np.testing.assert_array_equal(rig.arm.written[-1], rig.arm.positions)
+
+
+def test_a_joint_that_someone_pushes_away_is_not_pushed_back_for_ever(rig: Rig) -> None:
+    rig.loop.start()
+    rig.arm.stuck = (0,)
+    rig.arm.positions[0] += 0.5
+    rig.tick(60)
+    assert rig.fault.startswith("tracking: pan has been 0.50 rad from its command")
+    assert rig.state is State.FAULT
+    rig.tick(80)
+    assert rig.arm.written[-1][0] == pytest.approx(rig.arm.positions[0] - 0.03, abs=1e-6)
 
 
 def test_a_gripper_that_holds_something_is_no_fault(running: Rig) -> None:
