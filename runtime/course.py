@@ -19,7 +19,7 @@ LOWERING_SPEED = 0.3  # rad/s on average, of the joint with the longest way: slo
 LOWERING_PATIENCE_S = 2.0  # beyond the time that the way takes, for an arm that lags
 STILL = 1e-6  # rad/s, rad/s^2: what rounding leaves of a motion that has arrived
 GIVING_WAY_AFTER_S = 0.15  # from a blocked joint's fault: command and joints are at rest by then, also those that lag
-GIVING_WAY_LEAD = 0.03  # rad that a blocked joint's goal stays ahead: a third of its torque, where 5 degrees are all
+GIVING_WAY_LEAD = 0.02  # rad that a blocked joint's goal stays ahead: a quarter of its torque where 5 degrees are all
 REST_TOLERANCE = 0.1  # rad: so near to the rest pose torque may go off; a loaded joint sags a little
 
 

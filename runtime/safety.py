@@ -58,6 +58,14 @@ AT_GOAL = 1e-7  # rad, below any servo's resolution by far
 AT_LIMIT = 1 - 1e-6  # share of a limit from which on it counts as reached
 
 
+class OutsideError(ValueError):
+    """An arm rests where it must not be taken over: `joint` (its index) is outside of its limits, by the message."""
+
+    def __init__(self, joint: int, text: str) -> None:
+        super().__init__(text)
+        self.joint = joint
+
+
 class Obstacles(Protocol):
     """What the filter asks about the arm's surroundings; `runtime/guard.py` answers it."""
 
@@ -113,16 +121,14 @@ class FilterState:
         """The state of an arm that is held at `positions`.
 
         A joint that rests beyond a limit by no more than `START_TOLERANCE` is taken to be at the limit. Raises
-        `ValueError`, naming the first such joint by its index, for one that is further out.
+        `OutsideError`, naming the first such joint, for one that is further out.
         """
         inside = np.clip(positions, limits.position_min, limits.position_max)
         out = np.flatnonzero(~(np.abs(positions - inside) <= START_TOLERANCE))
         if out.size:
             joint = int(out[0])
-            raise ValueError(
-                f"joint {joint} rests at {positions[joint]:.3f} rad, outside "
-                f"[{limits.position_min[joint]:.3f}, {limits.position_max[joint]:.3f}]"
-            )
+            low, high = limits.position_min[joint], limits.position_max[joint]
+            raise OutsideError(joint, f"rests at {positions[joint]:.3f} rad, outside [{low:.3f}, {high:.3f}]")
         still = frozen(np.zeros_like(inside))
         return cls(Motion(frozen(inside), still, still), 0.0)
 

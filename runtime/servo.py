@@ -14,7 +14,7 @@ import numpy as np
 from drivers.arm import Arm, ArmError, Array, JointState, ReleaseReport, frozen
 from runtime.clock import MILLISECOND, SECOND, Clock
 from runtime.course import Following, GivingWay, Lowering, Target, moves, stopping_time
-from runtime.safety import NOT_FINITE, FilterState, Limits, Obstacles, filter_command
+from runtime.safety import NOT_FINITE, FilterState, Limits, Obstacles, OutsideError, filter_command
 from runtime.servo_state import FaultEntry, ServoCounters, ServoSettings, ServoState, Split, Tally
 from runtime.supervisor import RefusedError, State, Stop, Supervisor
 from runtime.watch import Trouble, Watch, gripping
@@ -329,9 +329,9 @@ class ServoLoop:
         self._joints = joints
         try:
             return FilterState.at_rest(joints.positions, self.limits)
-        except ValueError as error:
-            names = " ".join(f"{index}={name}" for index, name in enumerate(self.arm.spec.joint_names))
-            raise RefusedError(f"{error} ({names}): move it inside by hand, or calibrate it") from error
+        except OutsideError as error:
+            name = self.arm.spec.joint_names[error.joint]
+            raise RefusedError(f"{name} {error}: move it inside by hand, or calibrate it") from error
 
     def _hold_here(self, joints: JointState) -> None:
         self._previous, self._giving_way = self._rest(joints), None

@@ -94,6 +94,7 @@ SERVOS = (
         "stall: |tracking: |overload",
         watch=2.6,
         lasts=2.0,
+        frees=True,
         hinders=True,
     ),
     Fault(

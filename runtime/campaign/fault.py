@@ -103,6 +103,7 @@ class Fault:
     limp: bool = False  # joints that it strikes may lose their torque
     deaf: bool = False  # servos that it strikes may miss goals
     abrupt: bool = False  # goals no longer arrive, or nobody is left to limit them: servos brake by themselves
+    frees: bool = False  # something holds the joints that it strikes, and then lets go of them
     touches: bool = False  # the arm may hit what lies about, which moves joints as no servo does
     drops: bool = False  # torque goes off at once, in motion too: the arm falls
     hinders: bool = False  # an arm that should be lowered or released may have to be held instead

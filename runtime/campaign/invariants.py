@@ -29,10 +29,11 @@ STILL_ROWS = 6  # 30 ms over which it is said to be at rest
 SPANS = (1, 2, 5)  # ticks over which the acceleration of goals is measured
 HELD = 0.01  # rad: a goal so near to the joint is the joint's own position, read some milliseconds before
 RESTS = 2  # writes that repeat it: the arm is held, not moved
+READ_BEFORE = SECOND // 20  # ns: a goal that is the joint's own position was read so short a time before
 STILL = 0.1  # rad/s: a joint is at rest below
 QUIET = 0.3  # s without motion, after which an arm has stopped
 SINKS = 0.03  # rad: a joint that is held may give way so far under its load
-SLOW = 0.5 * np.pi * 0.3  # rad/s: the fastest moment of a lowering
+LEAPS = 0.15  # rad: one that somebody held and lets go of goes to its goal, which is `safety.lead_max` away at most
 
 
 @dataclass(frozen=True)
@@ -175,30 +176,43 @@ def arm_stops(traces: Iterable[JointTrace], since: int) -> int:
     return _before_quiet(moving, since)
 
 
-def stays(traces: Iterable[JointTrace], start: int, since: int) -> list[Violation]:
-    """From `start` (ns) on no joint with torque moves by more than `SINKS`."""
+def stays(traces: Iterable[JointTrace], start: int, since: int, allowed: float = SINKS) -> list[Violation]:
+    """From `start` (ns) on no joint with torque moves by more than `allowed` (rad)."""
     found = []
     for trace in traces:
         powered = _powered(trace) & (trace.motion.stamps >= start)
         places = trace.motion.positions[powered]
-        if places.size and (span := float(np.ptp(places))) > SINKS:
+        if places.size and (span := float(np.ptp(places))) > allowed:
             text = f"it moved by {span:.3f} rad after it had stopped"
             found.append(_violation("stays", trace, int(trace.motion.stamps[powered][-1]), since, text))
     return found
 
 
 def goals_stay(traces: Iterable[JointTrace], start: int, since: int) -> list[Violation]:
-    """From `start` (ns) on goals are given but once, and are the joint's own position: nothing is asked to move."""
+    """From `start` (ns) on a new goal is given twice at most, and is the joint's own position: none is asked to move.
+
+    Twice, because a joint that is held a little outside of its limits is brought to the limit.
+    """
     found = []
     for trace in traces:
-        goals = trace.goals.between(start, int(np.iinfo(np.int64).max))
-        given = np.flatnonzero(goals.torque)
-        far = np.abs(goals.goals - goals.present)[given[:1]] if given.size else np.zeros(0)
-        changed = np.abs(np.diff(goals.goals[given])) > COUNT / 2
-        if (far > SINKS).any() or changed.sum() > 1:
+        goals = trace.goals
+        new = np.flatnonzero(goals.torque[1:] & ((np.abs(np.diff(goals.goals)) > COUNT / 2) | ~goals.torque[:-1])) + 1
+        new = new[goals.stamps[new] >= start]
+        far = [index for index in new.tolist() if _from_joint(trace, index) > SINKS]
+        if far or new.size > 2:
             text = "a goal was given that is not where the joint is"
-            found.append(_violation("goals stay", trace, int(goals.stamps[given[-1]]), since, text))
+            found.append(_violation("goals stay", trace, goals.stamps[far[0] if far else new[-1]], since, text))
     return found
+
+
+def _from_joint(trace: JointTrace, index: int) -> float:
+    """How far goal `index` is from where its joint was when it was read, a moment before; or from the limit that the
+    joint was beyond, rad."""
+    goals, stamp = trace.goals, int(trace.goals.stamps[index])
+    read = trace.motion.between(stamp - READ_BEFORE, stamp).positions
+    here = np.append(read, goals.present[index])
+    goal = goals.goals[index]
+    return float(np.minimum(np.abs(goal - here), np.abs(goal - np.clip(here, trace.low, trace.high))).min())
 
 
 def torque_at(traces: Iterable[JointTrace], moment: int) -> dict[str, bool]:

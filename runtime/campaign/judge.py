@@ -17,7 +17,7 @@ from runtime.campaign.fault import Ends
 from runtime.campaign.invariants import TICK, Violation
 from runtime.campaign.plan import Expected, expected
 from runtime.campaign.trace import JointTrace, without
-from runtime.campaign.trial import Observed
+from runtime.campaign.trial import POWER_CYCLE, Observed
 from runtime.clock import MILLISECOND, SECOND
 
 LOST_MAX = 0.5  # s before a kill of which a recording may know nothing
@@ -41,6 +41,7 @@ class Verdict:
     goals_stop_s: float | None
     arm_stops_s: float | None
     lost_s: float | None  # of the recording before the fault
+    mended: str  # what the operator had to do before a reset was accepted; "": nothing
     pauses_ms: float  # the emulator's longest
     steps_late_ms: float  # the control step that began latest
     ticks_skipped: int  # of the servo loop
@@ -89,6 +90,7 @@ def judge(observed: Observed) -> Verdict:
         goals_stop_s=goals_stop,
         arm_stops_s=arm_stops,
         lost_s=None if recorded is None else recorded.lost_before(since),
+        mended=observed.mended,
         pauses_ms=pauses,
         steps_late_ms=late_ms,
         ticks_skipped=skipped,
@@ -146,7 +148,9 @@ def _of_end(observed: Observed, watched: list[JointTrace], wanted: Expected, end
         found += invariants.released_at_rest(without(observed.traces, observed.plan.limp()), since)
     touches = any(strike.fault.touches for strike in observed.plan.strikes)
     if ends is Ends.HOLDS and wanted.ends == {Ends.HOLDS} and not touches:
-        found += invariants.stays(watched, invariants.arm_stops(watched, since), since)
+        start, freed = invariants.arm_stops(watched, since), observed.plan.freed()
+        found += invariants.stays(without(watched, freed), start, since)
+        found += invariants.stays([trace for trace in watched if trace.id in freed], start, since, invariants.LEAPS)
     return found
 
 
@@ -190,18 +194,25 @@ def _told(observed: Observed, wanted: Expected, since: int) -> tuple[str, float 
 
 
 def _of_reset(observed: Observed, since: int) -> list[Violation]:
-    """A reset works once the cause is gone, and moves nothing."""
+    """A reset works once the cause is gone, and moves nothing; one that is refused names a servo that was struck."""
     if observed.reset_at is None:
         return []
     sound = without(observed.after_reset, observed.plan.limp())  # a joint without torque may still be falling
+    at = (observed.reset_at - since) / SECOND
     found = [
         Violation("reset", violation.joint, violation.at, f"after a reset {violation.text}")
         for violation in invariants.goals_stay(sound, observed.reset_at, since)
     ]
-    if not any(strike.fault.touches for strike in observed.plan.strikes):
+    # What falls without torque, a servo that is switched off or one that was struck, pushes other joints.
+    falls = observed.mended == POWER_CYCLE or any(strike.fault.touches for strike in observed.plan.strikes)
+    if not falls:
         found += invariants.stays(sound, observed.reset_at, since)
+    struck = [trace.name for trace in observed.traces if trace.id in observed.plan.limp()]
+    for refusal in observed.refusals:
+        if not any(name in refusal for name in struck):
+            found.append(Violation("reset", "", at, f"refused, and no joint that was struck is named: {refusal}"))
     if observed.reset_refused is not None:
-        found.append(Violation("reset", "", (observed.reset_at - since) / SECOND, observed.reset_refused))
+        found.append(Violation("reset", "", at, observed.reset_refused))
     return found
 
 

@@ -53,6 +53,10 @@ class Plan:
         """Servos that may lose their torque by themselves."""
         return frozenset().union(*(strike.servos for strike in self.strikes if strike.fault.limp))
 
+    def freed(self) -> frozenset[int]:
+        """Servos whose joint is held by something, and then no longer."""
+        return frozenset().union(*(strike.servos for strike in self.strikes if strike.fault.frees))
+
 
 @dataclass(frozen=True)
 class Expected:

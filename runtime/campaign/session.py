@@ -6,6 +6,7 @@ What a run has recorded is read when it is over; only then are its trials judged
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
@@ -33,13 +34,24 @@ TRIES = 2
 
 
 class Session:
-    """Plays trials on `robot` with files in `folder`; a context manager. `policy` None: the mover."""
+    """Plays trials on `robot` with files in `folder`; a context manager. `policy` None: the mover.
+
+    Sessions that run side by side share `starting`: programs are started one after another, and only their start, which
+    costs as much as seconds of a trial, is.
+    """
 
     def __init__(
-        self, robot: RobotConfig, folder: Path, *, policy: str | None = None, orphan_hold_s: float = ORPHAN_HOLD_S
+        self,
+        robot: RobotConfig,
+        folder: Path,
+        *,
+        policy: str | None = None,
+        orphan_hold_s: float = ORPHAN_HOLD_S,
+        starting: threading.Lock | None = None,
     ) -> None:
         self._robot, self._folder = robot, folder
         self._policy, self._orphan_hold_s = policy, orphan_hold_s
+        self._starting = starting or threading.Lock()
         self._box = box_of(robot)
         self._bench: Bench | None = None
         self._run: Run | None = None
@@ -79,14 +91,16 @@ class Session:
             bench.close()
             bench = None
         if bench is None:
-            bench = self._bench = Bench(self._robot, self._next("bench"), self._made)
+            with self._starting:
+                bench = self._bench = Bench(self._robot, self._next("bench"), self._made)
             self._on_bench = 0
         if run is None:
             bench.emulator.clear()
             bench.power_cycle(bench.emulator.ids)
             if bench.can_place:
                 bench.place(self._made)
-            run = self._run = Run(bench, self._next("run"), *self._box, self._policy, self._orphan_hold_s)
+            with self._starting:
+                run = self._run = Run(bench, self._next("run"), *self._box, self._policy, self._orphan_hold_s)
         return bench, run
 
     def _played(self, plan: Plan) -> Observed:

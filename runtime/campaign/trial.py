@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from runtime.clock import SECOND
 
 SETTLE = 0.1  # s before a reset
 REBOOT_DEAF = 0.5  # s, at most, that a servo without power hears nothing
+POWER_CYCLE, BY_HAND = "servos switched off and on", "power off, moved by hand"
 EPISODE_ENDS = 5.0  # s for the run to see that its episode is over
 NEVER = int(np.iinfo(np.int64).max)  # ns
 
@@ -45,8 +46,10 @@ class Observed:
     lines: list[str]  # what the operator was told besides the fault: last line, notes, refusals
     left: dict[int, str]  # processes of a fatal trial that were still there
     after_reset: tuple[JointTrace, ...] = ()
-    reset_at: int | None = None
+    reset_at: int | None = None  # of the last one
     reset_refused: str | None = None
+    refusals: list[str] = field(default_factory=list)  # of resets before it: the operator had to mend more
+    mended: str = ""  # what had to be done so that it was accepted
     recorded: Recorded | None = None  # known when the run is over
     unreadable: str = ""
 
@@ -96,23 +99,43 @@ def perform(plan: Plan, bench: Bench, run: Run) -> Observed:
 def recover(bench: Bench, run: Run, observed: Observed) -> None:
     """What an operator does after a trial: mends the arm, and resets a fault, of which it is noted whether it moved.
 
-    An arm that has lost torque somewhere is switched off then and put back to its home pose.
+    A servo that latches what was wrong with it, or a joint that fell beyond its limits, refuses the reset: then the
+    servos that were struck are switched off and on, then the power of all is, and the arm moved inside by hand. So is
+    an arm that has lost torque somewhere once it was reset: back to its home pose.
     """
     bench.emulator.clear()
     if observed.event is not None and observed.event["fault"] is None:
         return
     plan = observed.plan
-    bench.power_cycle(plan.limp())
     time.sleep(SETTLE)
+    _try_reset(bench, run, observed)
+    if observed.reset_refused is not None and plan.limp():
+        bench.power_cycle(plan.limp())
+        time.sleep(SETTLE)
+        _try_reset(bench, run, observed, POWER_CYCLE)
+    if observed.reset_refused is not None and plan.limp() and bench.can_place:
+        _by_hand(bench, run, plan.seed)
+        _try_reset(bench, run, observed, BY_HAND)
+    elif observed.reset_refused is None and bench.can_place and any(map(_falls, plan.strikes)):
+        _by_hand(bench, run, plan.seed)
+        observed.reset_refused = _reset(run)
+
+
+def _try_reset(bench: Bench, run: Run, observed: Observed, mended: str = "") -> None:
+    """Reset, and note what became of it; an earlier try that was refused is noted as one."""
+    if observed.reset_refused is not None:
+        observed.refusals.append(observed.reset_refused)
     bench.read()
-    observed.reset_at = time.monotonic_ns()
+    observed.reset_at, observed.mended = time.monotonic_ns(), mended
     observed.reset_refused = _reset(run)
     observed.after_reset = bench.read()
-    if observed.reset_refused is None and bench.can_place and any(map(_falls, plan.strikes)):
-        run.ask("stop", category=0)
-        time.sleep(SETTLE)
-        bench.place(plan.seed)
-        observed.reset_refused = _reset(run)
+
+
+def _by_hand(bench: Bench, run: Run, seed: int) -> None:
+    """Switch the power off and put the arm to its home pose."""
+    run.ask("stop", category=0)
+    time.sleep(SETTLE)
+    bench.place(seed)
 
 
 def _falls(strike: Strike) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,9 +44,9 @@ def faults(
     policy: Annotated[
         str | None, typer.Option(help="Move by this artifact instead of a script.", metavar="NAME|FOLDER")
     ] = None,
-    at_once: Annotated[
-        bool, typer.Option("--at-once", help="All robots side by side; each needs a core of its own.")
-    ] = False,
+    side_by_side: Annotated[
+        int, typer.Option(min=1, help="So many trials at a time, each on an arm of its own: a quarter of a core each.")
+    ] = 1,
     json: Json = None,
     report: Annotated[Path | None, typer.Option(help="Write the page to this Markdown file.", dir_okay=False)] = None,
 ) -> int:
@@ -58,7 +59,9 @@ def faults(
     if minutes is not None:
         content, page, good = _soak(console, robots, minutes, policy)
     else:
-        content, page, good = _campaign(console, robots, runs, seed, pairs, only or [], kill or [], policy, at_once)
+        content, page, good = _campaign(
+            console, robots, runs, seed, pairs, only or [], kill or [], policy, side_by_side
+        )
     if json is not None:
         write_json(json, content)
     if report is not None:
@@ -77,15 +80,14 @@ def _campaign(
     only: list[str],
     kill: list[str],
     policy: str | None,
-    at_once: bool,
+    side_by_side: int,
 ) -> tuple[dict[str, Any], str, bool]:
     """The figures, the page, and whether nothing was violated."""
     import tempfile
-    from concurrent.futures import ThreadPoolExecutor
 
     from runtime.campaign import kills, report
+    from runtime.campaign.crew import play_all
     from runtime.campaign.plan import chosen, deal
-    from runtime.campaign.session import Session
 
     wanted = chosen(only)
     plans = {
@@ -94,22 +96,16 @@ def _campaign(
         else deal(wanted, runs or len(wanted), pairs, config, seed)
         for config in robots
     }
-    results: dict[str, list[Verdict]] = {config.name: [] for config in robots}
+    played = Counter[str]()
     with tempfile.TemporaryDirectory(prefix="gato-arm-faults-") as folder, _bar(console) as bar:
+        tasks = {config.name: bar.add_task(config.name, total=len(plans[config.name])) for config in robots}
 
-        def play(config: RobotConfig) -> None:
-            task = bar.add_task(config.name, total=len(plans[config.name]))
+        def tell(config: RobotConfig, verdict: Verdict) -> None:
+            played[config.name] += 1
+            bar.update(tasks[config.name], advance=1)
+            _tell(console, f"{config.name} {played[config.name]}/{len(plans[config.name])}", verdict)
 
-            def tell(verdict: Verdict) -> None:
-                results[config.name].append(verdict)
-                bar.update(task, advance=1)
-                _tell(console, f"{config.name} {len(results[config.name])}/{len(plans[config.name])}", verdict)
-
-            with Session(config, Path(folder) / config.name, policy=policy) as session:
-                session.play(plans[config.name], tell)
-
-        with ThreadPoolExecutor(len(robots) if at_once else 1) as threads:
-            list(threads.map(play, robots))
+        results = play_all(robots, plans, Path(folder), side_by_side, policy, tell)
     say(console, report.summary(results))
     command = command_line()
     page = kills.markdown(results, command) if kill else report.markdown(results, command)

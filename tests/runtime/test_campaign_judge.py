@@ -13,7 +13,7 @@ from runtime.campaign.judge import judge
 from runtime.campaign.plan import Plan, Strike
 from runtime.campaign.recorded import Recorded, RecordedFault
 from runtime.campaign.trace import JointTrace
-from runtime.campaign.trial import Observed
+from runtime.campaign.trial import POWER_CYCLE, Observed
 from runtime.clock import MILLISECOND, SECOND
 from tests.runtime.campaign_traces import START, TICK_NS, path, trace_of, with_goal, with_torque_off
 
@@ -113,6 +113,35 @@ def test_a_reset_that_moves_the_arm_or_is_refused_is_found() -> None:
     assert rules(observed(reset_at=START, after_reset=(still,))) == []
     assert rules(observed(reset_at=START, after_reset=(trace_of(path()),))) == ["reset", "stays"]
     assert rules(observed(reset_at=START, after_reset=(still,), reset_refused="the port is gone")) == ["reset"]
+
+
+def test_a_refused_reset_names_a_servo_that_was_struck() -> None:
+    strike = Strike(CATALOGUE["overload"], 0.48, {"ids": [1]}, frozenset({1}))
+    still, told = trace_of(np.full(30, 0.4)), "servo: lift: overload"
+    struck = replace(still, name="lift")
+    seen = {"plan": Plan(7, (strike,)), "trace": struck, "reset_at": START, "after_reset": (still,)}
+    seen |= {"recorded": recorded(told, 10), "event": {"fault": told}}
+    for refusal, broken in (("servo: lift: overload", []), ("servo: pan: overload", ["reset"])):
+        trial = observed(**seen, refusals=[refusal], mended=POWER_CYCLE)
+        assert [rule for rule in rules(trial) if rule == "reset"] == broken
+        assert judge(trial).mended == POWER_CYCLE
+
+
+def test_a_joint_that_something_lets_go_of_may_leap_a_little() -> None:
+    goals = path(seconds=0.5, rest=0.7)
+    for leap, broken in ((0.1, []), (0.2, ["stays"])):
+        trace = trace_of(goals)
+        places = trace.motion.positions.copy()
+        places[-55:] += leap
+        moved = replace(trace, motion=replace(trace.motion, positions=places))
+        for name in ("freed_joint", "stuck_joint"):
+            strikes = (
+                Strike(CATALOGUE[name], 0.1, {"joint": "pan"}, frozenset({1} if name == "freed_joint" else ())),
+                Strike(CATALOGUE["policy_busy"], 0.48),
+            )
+            trial = observed(trace=moved, plan=Plan(7, strikes), moments=[FAULT, FAULT], lifted=[None, None])
+            found = [rule for rule in rules(trial) if rule == "stays"]
+            assert found == (broken if name == "freed_joint" else ["stays"])
 
 
 def test_a_fault_that_never_came_is_no_stop() -> None:

@@ -20,7 +20,7 @@ COMMAND = "gato-arm faults --runs 3"
 
 def verdict(name: str = "silent_servo", *violations: Violation, late: bool = False, stop: float = 0.2) -> Verdict:
     told = "bus: 10 reads in a row failed: arm on /tmp/x-1/servos: no answer from wrist (id 4); check | it"
-    return Verdict(name, 7, 1.0, 1.5, "holds", told, 0.19, stop, stop + 0.05, 0.01, 7.0, 2.0, 0, late, violations)
+    return Verdict(name, 7, 1.0, 1.5, "holds", told, 0.19, stop, stop + 0.05, 0.01, "", 7.0, 2.0, 0, late, violations)
 
 
 BROKEN = Violation("speed", "pan", 0.3, "3.00 rad/s over 50 ms, 2.5 rad/s are allowed")

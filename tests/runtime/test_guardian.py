@@ -154,7 +154,7 @@ def test_an_arm_outside_its_limits_is_held_and_not_lowered(make: Callable[..., R
     rig.arm.positions[0] = 2.2
     rig.at[10.0] = rig.ours.close
     texts = rig.run()
-    assert texts[0].startswith("the guardian holds the arm and cannot lower it: joint 0 rests at 2.200 rad")
+    assert texts[0].startswith("the guardian holds the arm and cannot lower it: pan rests at 2.200 rad")
     assert texts[1:] == ["the guardian leaves the arm as it is, torque on"]
     assert rig.arm.written == [] and rig.arm.torque
 

@@ -34,6 +34,7 @@ from runtime.safety import (
     Command,
     FilterState,
     Limits,
+    OutsideError,
     filter_command,
 )
 
@@ -489,12 +490,14 @@ class TestAtRest:
 
     @pytest.mark.parametrize("outside", [-START_TOLERANCE * 1.01, 1.75 + START_TOLERANCE * 1.01, math.nan])
     def test_further_out_it_is_refused(self, outside: float) -> None:
-        with pytest.raises(ValueError, match=rf"^joint 2 rests at {outside:.3f} rad, outside \[0\.000, 1\.750\]$"):
+        with pytest.raises(OutsideError, match=rf"^rests at {outside:.3f} rad, outside \[0\.000, 1\.750\]$") as raised:
             rest(np.array([0.0, 0.0, outside]))
+        assert raised.value.joint == 2
 
     def test_the_first_of_several_is_named(self) -> None:
-        with pytest.raises(ValueError, match=r"^joint 1 rests at -3\.000 rad, outside \[-1\.750, 1\.750\]$"):
+        with pytest.raises(OutsideError, match=r"^rests at -3\.000 rad, outside \[-1\.750, 1\.750\]$") as raised:
             rest(np.array([0.0, -3.0, 9.0]))
+        assert raised.value.joint == 1
 
 
 def test_limits_are_those_of_the_arm_and_of_its_safety() -> None:
