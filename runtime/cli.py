@@ -22,8 +22,11 @@ from runtime.commands.evaluate import evaluate
 from runtime.commands.export import export
 from runtime.commands.faults import faults
 from runtime.commands.log import log
+from runtime.commands.record import record
+from runtime.commands.replay import replay
 from runtime.commands.run import run
 from runtime.commands.setup_servo import setup_servo
+from runtime.commands.teleop import teleop
 from runtime.commands.train import train
 
 USAGE, INTERRUPTED = 2, 130  # exit codes
@@ -53,6 +56,8 @@ EXTRAS = {
     "ray": "cluster",
     "dask": "cluster",
     "distributed": "cluster",
+    "av": "dataset",
+    "pygame": "gamepad",
 }  # module -> extra
 
 app = typer.Typer(
@@ -66,6 +71,9 @@ app = typer.Typer(
 
 VERBS: dict[str, Callable[..., int]] = {  # in the order of `gato-arm --help`
     "run": run,
+    "teleop": teleop,
+    "record": record,
+    "replay": replay,
     "eval": evaluate,
     "collect": collect,
     "train": train,

@@ -10,6 +10,7 @@ import os
 import queue
 import select
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
@@ -80,10 +81,20 @@ class OperatorKeys:
         finally:
             self._begin()
 
+    def take(self) -> str | None:
+        """The next key that stops nothing; None when none waits."""
+        with contextlib.suppress(queue.Empty):
+            return self._keys.get_nowait()
+        return None
+
+    def forget(self) -> None:
+        """Keys that were pressed before count no more."""
+        while self.take() is not None:
+            continue
+
     def wants_reset(self, fault: str) -> bool:
         """Ask what is to become of a run after a fault; True: the operator resets it."""
-        while not self._keys.empty():
-            self._keys.get_nowait()
+        self.forget()
         self._say(f"stopped by a fault: {fault}")
         self._say(f"remove the cause, then press {RESET} to reset and go on, or {QUIT} to end")
         while True:
@@ -134,3 +145,46 @@ class OperatorKeys:
         else:
             with contextlib.suppress(queue.Full):
                 self._keys.put_nowait(key)
+
+
+class KeyListener:
+    """Keys for whoever need not know whether somebody is there: `listen` is a stage's, `take` gives none before."""
+
+    def __init__(self, terminal: int | None, say: Callable[[str], None], clock: Clock, hint: str = "") -> None:
+        """`terminal` None: there is nobody. `hint` is said after what the keys for stopping mean."""
+        self._terminal, self._say, self._clock, self._hint = terminal, say, clock, hint
+        self.keys: OperatorKeys | None = None
+        self._waiting: deque[str] = deque(maxlen=64)
+
+    @contextlib.contextmanager
+    def listen(self, stop: Callable[[Stop], None]) -> Iterator[None]:
+        """Read keys inside `with`; `stop` is told of those that stop the arm."""
+        if self._terminal is None:
+            yield
+            return
+        with OperatorKeys(self._terminal, stop, self._say, self._clock) as self.keys:
+            self._say(HELP)
+            if self._hint:
+                self._say(self._hint)
+            yield
+
+    @property
+    def there(self) -> bool:
+        """Somebody is at the terminal."""
+        return self.keys is not None
+
+    def take(self, among: str) -> str | None:
+        """The next key of those in `among`; None when none waits. Others wait for who wants them."""
+        while self.keys is not None and (key := self.keys.take()) is not None:
+            self._waiting.append(key)
+        for key in self._waiting:
+            if key in among:
+                self._waiting.remove(key)
+                return key
+        return None
+
+    def forget(self) -> None:
+        """Keys that were pressed before count no more."""
+        if self.keys is not None:
+            self.keys.forget()
+        self._waiting.clear()

@@ -35,6 +35,7 @@ from runtime.servo_state import ServoSettings
 from runtime.supervisor import Stop
 from sim.emulator import EmulatorProcess
 from sim.faults import EmulatorError
+from sim.tasks import CONTROL_RATE
 from sim.tasks import TIME_LIMIT as STEPS
 
 HOMING_SPEED = 0.8  # rad/s on average, of the joint with the longest way
@@ -64,7 +65,7 @@ class Stage(Protocol):
 class Scene(Protocol):
     """Lays out what the arm works on, and says what came of it."""
 
-    limit: int  # control steps of an episode, at most
+    limit: int  # steps of 1/20 s of an episode, at most
 
     def arrange(self, task: str, seed: int) -> int:
         """Ready for `task`; the monotonic time (ns) from which on the cameras may show it."""
@@ -81,10 +82,10 @@ class Scene(Protocol):
 class EmulatedScene:
     """The emulator's table and judge. A thread asks the judge, so that the control step never waits for it."""
 
-    limit = STEPS + 60  # the emulator judges by its own time: leave it some steps to come to its verdict first
-
-    def __init__(self, emulator: EmulatorProcess) -> None:
-        self._emulator = emulator
+    def __init__(self, emulator: EmulatorProcess, steps: int | None = None) -> None:
+        """`steps` of 1/20 s are given to an episode (None: as many as the judge gives)."""
+        self._emulator, self._steps = emulator, steps or STEPS
+        self.limit = self._steps + 60  # the emulator judges by its own time: leave it some to come to its verdict first
         self._lock = threading.Lock()  # one question at a time
         self._outcome: str | None = None
         self._watching = threading.Event()
@@ -95,7 +96,7 @@ class EmulatedScene:
     def arrange(self, task: str, seed: int) -> int:
         with self._lock:
             self._outcome = None
-            stamp = self._emulator.reset(seed, task)
+            stamp = self._emulator.reset(seed, task, limit=self._steps)
         self._watching.set()
         return stamp
 
@@ -127,10 +128,9 @@ class EmulatedScene:
 class PersonScene:
     """A real table: a person lays out and judges, or nobody does."""
 
-    limit = STEPS
-
-    def __init__(self, ask: Callable[[str], bool] | None, clock: Clock) -> None:
+    def __init__(self, ask: Callable[[str], bool] | None, clock: Clock, steps: int | None = None) -> None:
         """`ask` puts a yes-or-no question to the operator; None when there is none."""
+        self.limit = steps or STEPS
         self._ask = ask
         self._clock = clock
 
@@ -164,22 +164,29 @@ class RealTimeStage:
         clock: Clock,
         subscribers: Sequence[Subscriber] = (),
         *,
-        home: Array | None = None,
+        start: Callable[[Array], Array | None] = lambda command: None,
+        ended: Callable[[], str | None] = lambda: None,
         safety: SafetyConfig | None = None,
     ) -> None:
-        """`home` (rad) is where each episode begins; None: wherever the arm is. `safety` None: its defaults."""
-        self._home = home
+        """`start` gives the pose (rad) where an episode begins, from the arm's command; None: wherever the arm is.
+        `ended` is asked after each step beside the scene, and gives the outcome once the operator has ended it.
+        `safety` None: its defaults."""
+        self._start, self._ended = start, ended
+        self._rate = policy.rate
         self._cameras, self._servo, self._scene, self._clock = cameras, servo, scene, clock
         self._period = round(SECOND / policy.rate)
         self._loop = ControlLoop(policy, cameras, servo, clock, Pacer(clock, self._period), subscribers, safety=safety)
 
     def play(self, index: int, task: str, seed: int) -> EpisodeResult:
-        if self._home is not None:
-            go_to(self._servo, self._home, self._clock, self._period)
+        if (pose := self._start(self._servo.state().command)) is not None:
+            go_to(self._servo, pose, self._clock, self._period)
         await_frames(self._cameras, self._scene.arrange(task, seed), self._clock)
         with no_collections():
-            result = self._loop.run_episode(task, self._scene.limit, self._scene.outcome)
+            result = self._loop.run_episode(task, round(self._scene.limit * self._rate / CONTROL_RATE), self._done)
         return replace(result, outcome=self._scene.verdict(result)) if result.outcome == TIME_LIMIT else result
+
+    def _done(self) -> str | None:
+        return self._scene.outcome() or self._ended()
 
     def counters(self) -> dict[str, int]:
         return dict(self._servo.state().counters._asdict())
@@ -240,22 +247,31 @@ def real_time_stage(
     trace: Path | None = None,
     follow: Callable[[TickSource], None] | None = None,
     listen: Callable[[Callable[[Stop], None]], AbstractContextManager[object]] | None = None,
+    start: Callable[[Array], Array | None] | None = None,
+    ended: Callable[[], str | None] = lambda: None,
+    make_scene: Callable[[EmulatorProcess | None], Scene] | None = None,
 ) -> Iterator[RealTimeStage]:
     """A real or emulated robot, put together for `with` and taken apart after it.
 
     Whatever happens inside, the arm decelerates, holds and is released before the cameras and the emulator go.
     `ask` puts a yes-or-no question to the operator (None: nobody is there), `say` tells a line; an emulated arm
     writes what its servos are told to `trace`. `follow` is given the servo ticks, as a recorder reads them, and
-    `listen` what an operator's stop is told to; what it returns is in force before anything moves. Raises `ArmError`,
+    `listen` what an operator's stop is told to; what it returns is in force before anything moves. An episode begins at
+    the pose that `start` gives (None: at home) and is over when `ended` says so too. `make_scene` is given the emulator
+    of an emulated arm; None: the emulator's own scene, or a person's. Raises `ArmError`,
     `CameraError`, `ConfigError` and `EmulatorError` when something cannot be opened.
     """
     clock = MonotonicClock()
     with ExitStack() as stack:
-        scene: Scene
+        emulator = None
         if config.emulated:
             process = EmulatorProcess(config, seed=seed, image_size=_image_size(config), trace=trace)
             emulator = stack.enter_context(process)
             config = emulator.on_devices(config)
+        scene: Scene
+        if make_scene is not None:
+            scene = make_scene(emulator)
+        elif emulator is not None:
             scene = EmulatedScene(emulator)
         else:
             scene = PersonScene(ask, clock)
@@ -263,7 +279,7 @@ def real_time_stage(
         servo = ServoProcess(
             functools.partial(open_arm, config.arm),
             config.arm.spec(),
-            settings=ServoSettings.of_robot(config),
+            settings=replace(ServoSettings.of_robot(config), policy_period_ns=round(SECOND / policy.rate)),
             make_guard=functools.partial(Guard.of, config),
             clock=clock,
         )
@@ -278,8 +294,17 @@ def real_time_stage(
             camera.connect()
         if listen is not None:
             stack.enter_context(listen(servo.request_stop))
-        home, safety = config.arm.home_pose(), config.safety
-        yield RealTimeStage(policy, cameras, servo, scene, clock, subscribers, home=home, safety=safety)
+        yield RealTimeStage(
+            policy,
+            cameras,
+            servo,
+            scene,
+            clock,
+            subscribers,
+            start=start or (lambda command: config.arm.home_pose()),
+            ended=ended,
+            safety=config.safety,
+        )
 
 
 def _stop(servo: ServoProcess, say: Callable[[str], None]) -> None:

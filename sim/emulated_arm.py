@@ -19,10 +19,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.arm import Array
 from sim.camera_stream import CameraStream
 from sim.control_socket import ControlServer
 from sim.eeprom import save_eeprom
 from sim.faults import EmulatorError, Fault
+from sim.hand import Hand
 from sim.plants import Joints, WorldPlant
 from sim.pseudo_terminal import PseudoTerminal
 from sim.servo_bus import ServoBus
@@ -50,8 +52,15 @@ class JudgeLike(Protocol):
 
     outcome: str | None
     steps: int
+    limit: int
 
     def update(self) -> None: ...
+
+
+class ExpertLike(Protocol):
+    """Demonstrates one task (`sim.expert.Expert`)."""
+
+    def act(self, command: Array) -> Array: ...
 
 
 class Emulator:
@@ -60,7 +69,8 @@ class Emulator:
 
     `link` is the symlink to the pseudo-terminal, `control` the path of the control socket, `trace` and `motion` the CSV
     files of every goal and of every physics step (see `ServoTrace`), `eeprom` where the servos' settings are kept.
-    `make_judge` makes the judge of a task's text. With `orphan_timeout` (s) the emulator ends that long after its
+    `make_judge` makes the judge of a task's text, `make_expert` its demonstrator. With `orphan_timeout` (s) the
+    emulator ends that long after its
     parent has died and no client holds the port any more. Raises `EmulatorError` when one of the paths or the port
     cannot be had.
     """
@@ -72,6 +82,7 @@ class Emulator:
         plant: WorldPlant,
         *,
         make_judge: Callable[[str], JudgeLike],
+        make_expert: Callable[[str], ExpertLike],
         cameras: Sequence[str],
         link: Path | None = None,
         camera_port: int = 0,
@@ -83,7 +94,10 @@ class Emulator:
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.bus = bus
-        self._world, self._plant, self._make_judge, self._clock = world, plant, make_judge, clock
+        self._world, self._plant, self._clock = world, plant, clock
+        self._make_judge, self._make_expert = make_judge, make_expert
+        self._expert: ExpertLike | None = None
+        self._hand: Hand | None = None
         self._cameras = tuple(cameras)
         self._judge: JudgeLike | None = None
         self._judge_at = 0  # substep count
@@ -193,6 +207,9 @@ class Emulator:
             behind = 1
         for _ in range(min(behind, BATCH)):
             self.bus.advance(self._period)
+            if self._hand is not None:
+                self._hand.advance(self._period)
+                self._plant.hold(self._hand.pose)
             self._plant.step(1)
             if self._motion is not None:
                 self.bus.sample(self._motion)
@@ -258,6 +275,9 @@ class Emulator:
         return {
             "reset": self._reset,
             "judge": self._verdict,
+            "demonstrate": self._demonstrate,
+            "hand": self._take,
+            "let_go": self._let_go,
             "fault": self._fault,
             "clear": self._clear,
             "faults": self._in_force,
@@ -268,7 +288,7 @@ class Emulator:
             "ready": self.ready,
         }
 
-    def _reset(self, seed: int, task: str, home: bool = False) -> dict[str, int]:
+    def _reset(self, seed: int, task: str, home: bool = False, limit: int | None = None) -> dict[str, int]:
         self._make_judge(task)  # refuses a task before anything has moved
         self._world.reset(np.random.default_rng(seed), keep_arm=not home)
         if home:
@@ -276,7 +296,9 @@ class Emulator:
             self.bus.goals_to_present()
         else:
             self._plant.disturbed()
-        self._judge = self._make_judge(task)
+        self._judge, self._expert = self._make_judge(task), None
+        if limit is not None:
+            self._judge.limit = limit
         self._judge_at = self._substeps + self._substeps_per_judgement
         self._schedule_frames(self._clock())  # nobody should see the old layout for longer than needed
         return {"stamp": self._clock()}
@@ -285,6 +307,22 @@ class Emulator:
         if self._judge is None:
             raise EmulatorError("no episode is running; ask for a reset first")
         return {"outcome": self._judge.outcome, "steps": self._judge.steps}
+
+    def _demonstrate(self, task: str, command: list[float]) -> list[float]:
+        self._expert = self._expert or self._make_expert(task)
+        return [float(angle) for angle in self._expert.act(np.array(command))]
+
+    def _take(self, poses: list[list[float]], speed: float) -> dict[str, int]:
+        start = self._world.joint_positions() if self._hand is None else self._hand.pose
+        self._hand = Hand(start, [np.array(pose) for pose in poses], speed)
+        return {"stamp": self._clock()}
+
+    def _let_go(self, when_arrived: bool = False) -> bool:
+        if self._hand is None or (when_arrived and not self._hand.arrived):
+            return False
+        self._hand = None
+        self._plant.hold(None)
+        return True
 
     def _fault(self, name: str, after: float = 0.0, duration: float | None = None, **arguments: Any) -> dict[str, int]:
         self.bus.faults.advance((self._clock() - self._started) / 1e9)

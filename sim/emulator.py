@@ -19,14 +19,15 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
 from drivers.config import ConfigError, RobotConfig, load_robot
 from sim.eeprom import load_eeprom
-from sim.emulated_arm import Emulator, JudgeLike, WorldLike
+from sim.emulated_arm import Emulator, ExpertLike, JudgeLike, WorldLike
 from sim.emulator_client import EmulatorClient
+from sim.expert import Expert
 from sim.faults import EmulatorError, load_script, parse_faults
 from sim.rig import Rig
 from sim.servo_chain import PROTOCOLS, make_chain
@@ -69,7 +70,7 @@ def emulate(
     plans = parse_faults(faults) + (load_script(script) if script else [])
     config = robot or load_robot("emulated")
     with ExitStack() as stack:
-        world, make_judge = _make_world(config, image_size)
+        world, make_judge, make_expert = _make_world(config, image_size)
         stack.callback(world.close)
         world.reset(np.random.default_rng(seed))
         cameras = tuple(config.cameras)
@@ -83,6 +84,7 @@ def emulate(
             chain,
             plant,
             make_judge=make_judge,
+            make_expert=make_expert,
             cameras=cameras,
             link=link,
             camera_port=camera_port,
@@ -105,16 +107,18 @@ class _AnyWorld(WorldLike, Protocol):
     def close(self) -> None: ...
 
 
-def _make_world(config: RobotConfig, image_size: tuple[int, int]) -> tuple[_AnyWorld, Callable[[str], JudgeLike]]:
-    """The world that the robot stands in, and what makes the judge of a task there."""
+def _make_world(
+    config: RobotConfig, image_size: tuple[int, int]
+) -> tuple[_AnyWorld, Callable[[str], JudgeLike], Callable[[str], ExpertLike]]:
+    """The world that the robot stands in, and what makes a task's judge and its demonstrator there."""
     if not config.emulated:
         # PyBullet loads many modules; the other world's are not needed for the stacking one.
         from sim.articulated import ArticulatedWorld
 
-        def refuse(task: str) -> JudgeLike:
+        def refuse(task: str) -> NoReturn:
             raise EmulatorError(f'robot "{config.name}" has an empty table: there is no task "{task}" to judge')
 
-        return ArticulatedWorld(config, image_size=image_size), refuse
+        return ArticulatedWorld(config, image_size=image_size), refuse, refuse
     names = config.arm.spec().joint_names
     if names != World.spec.joint_names:
         raise EmulatorError(
@@ -122,7 +126,7 @@ def _make_world(config: RobotConfig, image_size: tuple[int, int]) -> tuple[_AnyW
             f"name them so, or leave out `emulated`"
         )
     world = Rig(config.simulation, image_size=image_size)
-    return world, lambda text: Judge(world, parse_task(text))
+    return world, lambda text: Judge(world, parse_task(text)), lambda text: Expert(world, parse_task(text))
 
 
 def _ask_for_priority() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.arm import Array, frozen
 from sim.control_socket import ControlClient
 from sim.tasks import TaskError
 
@@ -19,17 +21,35 @@ class EmulatorClient:
     def __init__(self, control: Path) -> None:
         self._asking = ControlClient(control, refusals=(TaskError,))
 
-    def reset(self, seed: int, task: str, home: bool = False) -> int:
+    def reset(self, seed: int, task: str, home: bool = False, limit: int | None = None) -> int:
         """A new episode: blocks laid out as `World.reset(default_rng(seed))` does, and a judge for `task`.
 
-        The arm stays as it is; with `home` it is placed at its home pose, and goals in force are set there. Returns the
-        monotonic time, ns: frames stamped before may still show the old layout. Raises `TaskError`.
+        The arm stays as it is; with `home` it is placed at its home pose, and goals in force are set there. `limit` is
+        how many steps of 1/20 s the judge waits (None: its own). Returns the monotonic time, ns: frames stamped before
+        may still show the old layout. Raises `TaskError`.
         """
-        return int(self._asking.ask("reset", seed=seed, task=task, home=home)["stamp"])
+        return int(self._asking.ask("reset", seed=seed, task=task, home=home, limit=limit)["stamp"])
 
     def judge(self) -> dict[str, Any]:
         """`outcome` ("success", a kind of failure, or None while the episode runs) and `steps` judged, at 20 Hz."""
         return dict(self._asking.ask("judge"))
+
+    def demonstrate(self, task: str, command: Array) -> Array:
+        """The joint targets (n,), rad, that the demonstrator of `task` wants now, from the targets in force.
+
+        One demonstrator an episode: a reset ends it. Raises `TaskError`."""
+        targets = self._asking.ask("demonstrate", task=task, command=[float(angle) for angle in command])
+        return frozen(targets)
+
+    def hand(self, poses: Sequence[Array], speed: float) -> int:
+        """A person's hand takes the arm and moves it through `poses` (each (n,), rad), the fastest joint at `speed`
+        rad/s, and holds it at the last. Returns the monotonic time, ns, at which it began."""
+        path = [[float(angle) for angle in pose] for pose in poses]
+        return int(self._asking.ask("hand", poses=path, speed=speed)["stamp"])
+
+    def let_go(self, when_arrived: bool = False) -> bool:
+        """The hand lets the arm go, with `when_arrived` only at the end of its way; whether it did."""
+        return bool(self._asking.ask("let_go", when_arrived=when_arrived))
 
     def fault(self, name: str, *, after: float = 0.0, duration: float | None = None, **arguments: Any) -> int:
         """Let a fault begin, `after` s from now, for `duration` s (None: until cleared). It replaces one of its name.

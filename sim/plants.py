@@ -53,6 +53,7 @@ class WorldPlant:
         self._mounted = [[s for s, mount in enumerate(mounts) if mount.joint == joint] for joint in range(joints)]
         self._strengths = [0.0] * len(mounts)
         self._jammed: dict[int, float] = {}  # joint -> angle
+        self._held: Array | None = None
         self._changed = True
         self.placed()
 
@@ -95,6 +96,13 @@ class WorldPlant:
             self._jammed.pop(joint, None)
         self._changed = True
 
+    def hold(self, pose: Array | None) -> None:
+        """A person's hand holds the arm at `pose` (rad), whatever its servos want; None lets it go."""
+        if self._held is not None and pose is None:
+            self._resting = False
+        self._held = pose
+        self._changed = True
+
     def step(self, substeps: int) -> None:
         """Hand over the goals and advance physics."""
         if self._changed:
@@ -116,6 +124,8 @@ class WorldPlant:
                 if servos:
                     leader = max(servos, key=lambda servo: self._strengths[servo])
                     targets[joint], strengths[joint] = angles[leader], self._strengths[leader]
+        if self._held is not None:
+            targets, strengths = self._held.copy(), np.ones(self._placed.size)
         for joint, angle in self._jammed.items():
             targets[joint], strengths[joint] = angle, 1.0
         self._world.set_torque(strengths)

@@ -143,7 +143,9 @@ def _rig(config: RobotConfig, policy: OnnxPolicy, times: TickTimes, seed: int) -
         recorder.follow(servo.ticks())
         switch, home = _Switch(), config.arm.home_pose()
         told: list[Subscriber] = [switch, recorder]
-        stage = RealTimeStage(policy, cameras, servo, scene, clock, told, home=home, safety=config.safety)
+        stage = RealTimeStage(
+            policy, cameras, servo, scene, clock, told, start=lambda command: home, safety=config.safety
+        )
         yield _Rig(stage, switch.to, servo)
 
 

@@ -203,7 +203,7 @@ def test_a_missing_port_or_camera_is_one_line(
 
 
 def test_nobody_judges_a_real_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage_module.PersonScene, "limit", 10)
+    monkeypatch.setattr(stage_module, "STEPS", 10)
     with EmulatorProcess(link=tmp_path / "port") as emulator:
         robot = load_robot("emulated").with_devices(
             str(emulator.port), {name: emulator.camera_url(name) for name in ("fixed", "wrist")}
