@@ -21,6 +21,7 @@ from runtime.commands.emulate import emulate
 from runtime.commands.evaluate import evaluate
 from runtime.commands.export import export
 from runtime.commands.faults import faults
+from runtime.commands.few_shot import few_shot
 from runtime.commands.log import log
 from runtime.commands.record import record
 from runtime.commands.replay import replay
@@ -79,6 +80,7 @@ VERBS: dict[str, Callable[..., int]] = {  # in the order of `gato-arm --help`
     "train": train,
     "export": export,
     "card": card,
+    "few-shot": few_shot,
     "bench": bench,
     "log": log,
     "emulate": emulate,

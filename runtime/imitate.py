@@ -7,6 +7,7 @@ called.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,11 +92,14 @@ def _scene(dataset: Dataset, text: Text) -> Scene | None:
 def _network(init: Path | None, size: str, text: Text, device: torch.device) -> Gato:
     from policies.gato.config import SIZES
     from policies.gato.model import Gato
-    from policies.gato.weights import network_from
+    from policies.gato.weights import begin_from, network_from
 
     if init is None:
         return Gato(SIZES[size], SEQUENCE, text.vocab_size).to(device)
-    model = network_from(init)
-    if model.spec != SEQUENCE or model.vocabulary != text.vocab_size:
+    found = network_from(init)
+    same = replace(found.spec, words=SEQUENCE.words, text=SEQUENCE.text) == SEQUENCE
+    if not same or found.vocabulary != text.vocab_size:
         raise PolicyError(f"{init}: trained for other sequences than this robot's; train from nothing instead")
-    return model.to(device).requires_grad_(True)
+    model = Gato(found.config, SEQUENCE, text.vocab_size)
+    begin_from(model, init)
+    return model.to(device)

@@ -157,6 +157,8 @@ def _learn(
         before = load_state(out / STATE_FILE, trainer, about)
     begun = float(before["seconds"])
     replay = _replay(settings, mixture, text, ranks.device)
+    asked = [task for index, task in enumerate(TASKS) if index not in mixture.kept_out_tasks]
+    tasks = [phrase for task in asked for phrase in trained_phrasings(task, text)]
     out.mkdir(parents=True, exist_ok=True)
     saved = time.monotonic()
 
@@ -179,6 +181,7 @@ def _learn(
             "batch": f"{ranks.count} x {config.batch} sequences of {config.length} timesteps",
             "learning_rate": config.learning_rate,
             "mixture": mixture.describe(),
+            "tasks": tasks,
             "auxiliary": "positions of the two named blocks, and which patch shows them (training only)",
             "device": f"{ranks.count} x {_name(ranks.device)}",
             "torch": torch.__version__.split("+")[0],

@@ -23,6 +23,7 @@ TRAINING_VERBS = {
     "runtime.commands.train",
     "runtime.learn",
     "runtime.imitate",
+    "runtime.few_shot",
     "runtime.export",
     "runtime.training_log",
 }

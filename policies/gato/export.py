@@ -189,8 +189,13 @@ def _write(
 
 
 def make_card(model: Gato, details: Mapping[str, Any], body: Body, text_model: str, created: datetime) -> Card:
-    """The card of a network for a body; `files` and `evaluation` are still empty."""
+    """The card of a network for a body; `files` and `evaluation` are still empty.
+
+    Where the checkpoint says what it was asked in training ("tasks"), that is what the card names, else the body's.
+    """
     spec, codec = model.spec, body.codec
+    training = dict(details)
+    tasks = training.pop("tasks", body.tasks)
     return Card(
         name=body.name,
         created=created.isoformat(timespec="seconds"),
@@ -212,10 +217,10 @@ def make_card(model: Gato, details: Mapping[str, Any], body: Body, text_model: s
             timestep_tokens=spec.block,
         ),
         text_model=text_model,
-        tasks=list(body.tasks),
+        tasks=list(tasks),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         architecture={"kind": "gato", **asdict(model.config), "weights": "fp16", "arithmetic": "fp32"},
-        training=dict(details),
+        training=training,
         evaluation={},
     )
 
