@@ -182,16 +182,13 @@ class _Network:
         """
         g, p, name = self.g, self.p, f"layers.{layer}"
         x, normed = self._add_and_norm(x, branch, f"{name}.norm1")
-        q, k, v = self._heads(g.op("Unsqueeze", normed, g.constant([0])), f"{name}.qkv", at)
+        count = self.spec.actions if layer == self.config.layers - 1 else self.spec.block
+        q, k, v = self._heads(g.op("Unsqueeze", normed, g.constant([0])), f"{name}.qkv", at, count)
+        x = self._last(x, count, 0)
         keys, values = (
             g.op("TensorScatter", what, update, at.slot, axis=1, outputs=(cache_output(what),))
             for what, update in ((f"keys_{layer}", k), (f"values_{layer}", v))
         )
-        count = self.spec.block
-        if layer == self.config.layers - 1:
-            count = self.spec.actions
-            ends = g.constant([-count]), g.constant([np.iinfo(np.int64).max])
-            q, x = g.op("Slice", q, *ends, g.constant([1])), g.op("Slice", x, *ends, g.constant([0]))
         attended = (self._attend_fused if g.fused else self._attend)(q, keys, values, at.mask, count)
         x, branch = self._branch(
             x, g.op("Reshape", attended, g.constant([count, self.config.width])), f"{name}.project"
@@ -200,16 +197,26 @@ class _Network:
         gate, value = p.linear_parts(normed, f"{name}.up", 2)
         return self._branch(x, g.op("Mul", g.op("Gelu", gate), value), f"{name}.down")
 
-    def _heads(self, x: str, name: str, at: _Place) -> list[str]:
-        """Queries, keys and values (1, N, D), the first two rotated."""
-        g, heads = self.g, self.config.heads
-        if not g.fused:
-            q, k, v = self.p.linear_parts(x, name, 3)
-            return [*(g.op("RotaryEmbedding", y, at.cosines, at.sines, num_heads=heads) for y in (q, k)), v]
-        width = self.config.width
-        turned, v = g.split("Split", 2, self.p.linear(x, name), g.constant([2 * width, width]), axis=2)
-        turned = g.op("RotaryEmbedding", turned, at.cosines, at.sines, num_heads=2 * heads)
-        return [*g.split("Split", 2, turned, axis=2, num_outputs=2), v]
+    def _heads(self, x: str, name: str, at: _Place, count: int) -> list[str]:
+        """Queries of the last `count` tokens (1, count, D), keys and values of all; queries and keys rotated."""
+        g, p, heads, width = self.g, self.p, self.config.heads, self.config.width
+        if g.fused:
+            turned, v = g.split("Split", 2, p.linear(x, name), g.constant([2 * width, width]), axis=2)
+            turned = g.op("RotaryEmbedding", turned, at.cosines, at.sines, num_heads=2 * heads)
+            q, k = g.split("Split", 2, turned, axis=2, num_outputs=2)
+            return [self._last(q, count, 1), k, v]
+        for_q, for_k, for_v = p.turned_parts(name, 3)
+        k = g.op("RotaryEmbedding", g.op("MatMul", x, for_k), at.cosines, at.sines, num_heads=heads)
+        asking, cosines, sines = (self._last(y, count, 1) for y in (x, at.cosines, at.sines))
+        q = g.op("RotaryEmbedding", g.op("MatMul", asking, for_q), cosines, sines, num_heads=heads)
+        return [q, k, g.op("MatMul", x, for_v)]
+
+    def _last(self, x: str, count: int, axis: int) -> str:
+        """The last `count` of a block's tokens."""
+        if count == self.spec.block:
+            return x
+        ends = (self.g.constant([n]) for n in (-count, np.iinfo(np.int64).max, axis))
+        return self.g.op("Slice", x, *ends)
 
     def _attend(self, q: str, keys: str, values: str, mask: str, count: int) -> str:
         """(count, H, C). The runtime joins turning and multiplying: heads are multiplied where they stand."""

@@ -158,5 +158,8 @@ class Parameters:
         g = self.graph
         if g.fused:
             return g.split("Split", count, self.linear(x, name), axis=-1, num_outputs=count)
-        parts = g.split("Split", count, self.turned(name), axis=1, num_outputs=count)
-        return [g.op("MatMul", x, part) for part in parts]
+        return [g.op("MatMul", x, part) for part in self.turned_parts(name, count)]
+
+    def turned_parts(self, name: str, count: int) -> list[str]:
+        """`turned` in `count` parts of equal width."""
+        return self.graph.split("Split", count, self.turned(name), axis=1, num_outputs=count)

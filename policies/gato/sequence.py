@@ -26,6 +26,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,17 +60,17 @@ class SequenceSpec:
         if min(self.actions, self.text, self.words, self.window) < 1:
             raise ValueError("actions, text, words and window must be at least 1")
 
-    @property
+    @cached_property
     def patches(self) -> int:
         """Image patches in a timestep, all cameras."""
         return sum(math.prod(patch_grid(height, width)) for _, height, width in self.cameras)
 
-    @property
+    @cached_property
     def components(self) -> int:
         """Proprioception tokens in a timestep."""
         return sum(size for _, size in self.tensors)
 
-    @property
+    @cached_property
     def observation(self) -> int:
         """Tokens from the first word to the separator."""
         return self.words + self.patches + self.components + 1
@@ -79,12 +80,12 @@ class SequenceSpec:
         """Places behind the separator, each of which decodes an action token; the separator decodes the first."""
         return self.actions - 1
 
-    @property
+    @cached_property
     def block(self) -> int:
         """Tokens in a block: executed action, observation, blanks."""
         return self.actions + self.observation + self.blanks
 
-    @property
+    @cached_property
     def block_ids(self) -> int:
         """Tokens of a block that have ids: executed action, words, proprioception, separator."""
         return self.actions + self.words + self.components + 1

@@ -81,7 +81,10 @@ def continuous_to_bins(values: ArrayLike, *, companded: bool) -> Ids:
 
     Gato compands observations and not actions. -1 is in bin 0 and +1 in bin 1023. ValueError if not finite.
     """
-    x = _finite(values)
+    return _bins(_finite(values), companded)
+
+
+def _bins(x: Floats, companded: bool) -> Ids:
     unit = mu_law(np.clip(x, -M, M)) if companded else np.clip(x, -1.0, 1.0)
     return np.minimum(np.floor((unit + 1.0) * (BINS / 2)), BINS - 1).astype(np.int64)
 
@@ -91,8 +94,11 @@ def bins_to_values(bins: ArrayLike, *, companded: bool) -> Floats:
 
     The centre, because the left edge would bias every action by half a bin. ValueError for a bin outside [0, 1024).
     """
-    b = _integers(bins, 0, BINS, "bin")
-    centres = (2.0 * b.astype(np.float64) + 1.0) / BINS - 1.0
+    return _centres(_integers(bins, 0, BINS, "bin"), companded)
+
+
+def _centres(bins: Ids, companded: bool) -> Floats:
+    centres: Floats = (2.0 * bins + 1.0) / BINS - 1.0
     return inverse_mu_law(centres) if companded else centres
 
 
@@ -149,11 +155,11 @@ class ValueScale:
 
     def encode(self, values: ArrayLike) -> Ids:
         """Continuous ids (..., n) of SI values (..., n); ValueError if not finite or of another shape."""
-        return bins_to_ids(continuous_to_bins(self.normalise(values), companded=self.companded))
+        return _bins(self.normalise(values), self.companded) + CONTINUOUS_START
 
     def decode(self, ids: ArrayLike) -> Floats:
         """SI values (..., n), each at its bin's centre, of continuous ids (..., n)."""
-        return self.denormalise(bins_to_values(ids_to_bins(ids), companded=self.companded))
+        return self.denormalise(_centres(ids_to_bins(ids), self.companded))
 
     def _fitting(self, values: ArrayLike) -> Floats:
         array = _finite(values)

@@ -75,9 +75,14 @@ def layer_products(
     config: ModelConfig, tokens: int, asking: int, slots: int, *, times: int = 1, batch: int = 1
 ) -> list[Product]:
     """Layers in which `tokens` enter the cache and `asking` of them look at `slots` and go on."""
+    rows = batch * tokens
     width, heads, head_width = config.width, config.heads, config.head_width
+    if asking == tokens:
+        entering = [Product(rows, width, 3 * width, times=times)]
+    else:
+        entering = [Product(rows, width, 2 * width, times=times), Product(batch * asking, width, width, times=times)]
     return [
-        Product(batch * tokens, width, 3 * width, times=times),
+        *entering,
         Product(asking, head_width, slots, batch * heads, times, weight=False),
         Product(asking, slots, head_width, batch * heads, times, weight=False),
         Product(batch * asking, width, width, times=times),
