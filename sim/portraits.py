@@ -18,7 +18,7 @@ from sim.articulated import ArticulatedWorld
 
 SIZE = (300, 400)  # (height, width) of one picture
 COLUMNS = 3
-SAME_ARM = ("emulated", "emulated_dynamixel")  # as `simulated`
+SAME_ARM = ("emulated", "emulated_dynamixel", "emulated_rig")  # as `simulated`
 
 
 def portrait(name: str) -> NDArray[np.uint8]:

@@ -60,7 +60,18 @@ def set_physics(p: Any, physics_rate: int) -> None:
     """Gravity and the solver's settings, which a client forgets when its simulation is reset."""
     p.setGravity(0, 0, -9.81)
     p.setTimeStep(1 / physics_rate)
-    p.setPhysicsEngineParameter(numSolverIterations=30, deterministicOverlappingPairs=1)
+    p.setPhysicsEngineParameter(deterministicOverlappingPairs=1)
+    set_solver(p, careful=False)
+
+
+def set_solver(p: Any, careful: bool) -> None:
+    """How far the contacts of a substep are solved.
+
+    After 30 iterations, a slanted solid between two jaws still turns by up to 30 degrees a second; after 100 it does
+    not. Most substeps are solved long before: stopping there, 100 cost no more than 30 do without.
+    """
+    iterations, residual = (100, 1e-4) if careful else (30, 1e-7)
+    p.setPhysicsEngineParameter(numSolverIterations=iterations, solverResidualThreshold=residual)
 
 
 @dataclass(frozen=True)

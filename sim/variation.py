@@ -11,7 +11,7 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from importlib import resources
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import yaml
@@ -92,6 +92,14 @@ def sample_conditions(rng: np.random.Generator, names: Collection[str]) -> Condi
         if name in names:
             changes |= _SAMPLERS[name](_Drawn(rng, ranges()[name]))
     return replace(NOMINAL, **changes)
+
+
+def conditions_at(name: str, end: Literal["low", "high"]) -> Conditions:
+    """Conditions with every part of one variation at that end of its range, and all else nominal."""
+    if name not in VARIATIONS:
+        raise VariationError(f"no variation {name!r}; there are {', '.join(VARIATIONS)}")
+    at = {part: (limits[end == "high"],) * 2 for part, limits in ranges()[name].items()}
+    return replace(NOMINAL, **_SAMPLERS[name](_Drawn(np.random.default_rng(0), at)))
 
 
 class _Drawn:

@@ -87,6 +87,8 @@ class World:
         for links, grey in ((_LIGHT_LINKS, conditions.arm_light), (_DARK_LINKS, conditions.arm_dark)):
             for link in links:
                 p.changeVisualShape(self.arm, link, rgbaColor=[grey, grey, grey, 1])
+        # The nominal world of cubes keeps the solver that it always had.
+        scene.set_solver(p, careful=conditions != NOMINAL or not all(solid.box for solid in self.solids.values()))
         self._drives.adopt(conditions)
         self._cameras = Cameras(p, self.image_size, conditions)
         self._light = scene.Light(
