@@ -1,8 +1,7 @@
 """The same network with less exact weights: how many action tokens stay what they were, and whether the arm stacks.
 
 Rounds what a graph stores, or lets ONNX Runtime quantise it, and compares token by token with the graph as shipped, on
-what the rounded one sees while it drives. Knows how graphs here store matrices: in half precision behind a Cast, or in
-single precision. Needs the ONNX package of the "train" extra.
+what the rounded one sees while it drives. Needs the ONNX package of the "train" extra.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnxruntime
 from numpy.typing import NDArray
 
 from policies.gato.tokens import ids_to_bins
@@ -48,16 +48,35 @@ def to_int8(weights: Matrix) -> Matrix:
 
 def _dynamic(model: onnx.ModelProto) -> onnx.ModelProto:
     """ONNX Runtime's dynamic quantisation: weights and, at each step, what is multiplied with them, as bytes."""
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "quantised.onnx"
+    with tempfile.TemporaryDirectory() as name:
+        whole, quantised = Path(name) / "whole.onnx", Path(name) / "quantised.onnx"
+        onnx.save(_folded(model), whole)
         quantize_dynamic(
-            _widened(model), out, op_types_to_quantize=["MatMul"], weight_type=QuantType.QInt8, per_channel=True
+            whole, quantised, op_types_to_quantize=["MatMul"], weight_type=QuantType.QInt8, per_channel=True
         )
-        import onnx
+        return onnx.load(str(quantised))
 
-        return onnx.load(str(out))
+
+def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph with everything that comes from weights alone computed: single-precision matrices in place of
+    half-precision ones, of casts and of splits, so that they are seen."""
+    import onnx
+
+    with tempfile.TemporaryDirectory() as name:
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(Path(name) / "folded.onnx")
+        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        folded = onnx.load(options.optimized_model_filepath)
+    used = {node.domain for node in folded.graph.node}
+    for opset in list(folded.opset_import):  # it names every domain that ONNX Runtime has
+        if opset.domain not in used:
+            folded.opset_import.remove(opset)
+    folded.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")  # or it is told to run this very step
+    return folded
 
 
 def _rounded_by(rounding: Callable[[Matrix], Matrix], model: onnx.ModelProto) -> onnx.ModelProto:
@@ -76,24 +95,6 @@ ROUNDINGS: Mapping[str, Callable[[onnx.ModelProto], onnx.ModelProto]] = {
     "int8": functools.partial(_rounded_by, to_int8),
     "int8 dynamic": _dynamic,
 }
-
-
-def _widened(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Half-precision weights as single-precision ones, without the Casts behind them."""
-    import onnx
-    from onnx import numpy_helper
-
-    halves = {t.name: t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT16}
-    casts = [node for node in model.graph.node if node.op_type == "Cast" and node.input[0] in halves]
-    for node in casts:
-        values = numpy_helper.to_array(halves[node.input[0]]).astype(np.float32)
-        model.graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
-        model.graph.node.remove(node)
-    still_used = {name for node in model.graph.node for name in node.input}
-    for name, tensor in halves.items():
-        if name not in still_used:
-            model.graph.initializer.remove(tensor)
-    return model
 
 
 @functools.lru_cache(maxsize=1)
