@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drivers.arm import frozen
 from drivers.camera import Camera
-from drivers.config import load_robot
+from drivers.config import URDF_FOLDER, ConfigError, RobotConfig, find_urdf, load_robot
 from policies.policy import Action, Observation, Policy, PolicyError
 from runtime.clock import SECOND, MonotonicClock, Pacer, SimulatedClock
 from runtime.guard import Guard
@@ -24,11 +24,12 @@ from runtime.report import SUCCESS
 from runtime.servo import ServoLoop, ServoSettings
 from runtime.servo_state import ServoState
 from sim.expert import Expert
+from sim.rig import Rig
 from sim.robot import SimulatedArm, SimulatedCamera
 from sim.shapes import Shape
 from sim.tasks import TASKS, Judge, TaskError, parse_task
-from sim.variation import NOMINAL, Conditions
-from sim.world import World
+from sim.variation import NOMINAL, Conditions, parse_conditions
+from sim.world import URDF, World
 
 ROBOT = "simulated"
 CAMERAS = ("fixed", "wrist")
@@ -107,14 +108,42 @@ class LockstepEpisode:
 
 
 @functools.cache
-def _world(image_size: tuple[int, int]) -> World:
-    return World(image_size=image_size)
+def _config(robot: str) -> RobotConfig:
+    return simulable(robot)
+
+
+@functools.cache
+def _world(robot: str, image_size: tuple[int, int]) -> World:
+    return Rig(_config(robot).simulation, image_size=image_size)
+
+
+def simulable(robot: str) -> RobotConfig:
+    """The robot of that name or file, which lock-step can play: emulated or simulated, with the stacking arm.
+
+    Raises `ConfigError` for any other.
+    """
+    config = load_robot(robot)
+    if not config.emulated and config.arm.driver != "simulated":
+        raise ConfigError(f"robot {config.name} is a real one: lock-step plays an emulated or a simulated robot")
+    if config.arm.urdf is not None and find_urdf(config.arm) != URDF_FOLDER / URDF:
+        raise ConfigError(
+            f"robot {config.name}: its arm is not that of block stacking ({URDF}); there are no tasks for it"
+        )
+    return config
+
+
+def _shifted(robot: str, conditions: Conditions) -> Conditions:
+    """The robot's own conditions, and in their place whatever of `conditions` is not nominal."""
+    section = _config(robot).simulation
+    own = NOMINAL if section is None else parse_conditions(section.conditions)
+    changed = {field.name: getattr(conditions, field.name) for field in fields(conditions)}
+    return replace(own, **{name: value for name, value in changed.items() if value != getattr(NOMINAL, name)})
 
 
 @functools.cache
 def safety_of(robot: str) -> tuple[ServoSettings, Guard | None]:
     """How the servo loop of that robot is set and guarded, in lock-step as in real time. Raises `ConfigError`."""
-    config = load_robot(robot)
+    config = _config(robot)
     return ServoSettings.of_robot(config), Guard.of(config)
 
 
@@ -135,17 +164,18 @@ def run_lockstep(
 ) -> LockstepEpisode:
     """Run one episode: layout from `np.random.default_rng(seed)`, arm at home.
 
-    `conditions` and `shapes` (of each colour; None: cubes) are the world's. The episode ends as well, with the outcome
+    `robot` is an emulated or simulated one, and stands as its file says; `conditions` that are not nominal take the
+    place of its own, and `shapes` (of each colour) that of its objects. The episode ends as well, with the outcome
     `AS_TOLD`, when the task `other` is done. `on_tick` is told the servo loop's state after each of its ticks,
     subscribers that it is episode `index`. Its time goes on from `clock`, or starts at 0. Step durations are measured
     by the machine's clock, everything else goes by the simulated one. Raises `ConfigError`, `TaskError` and
     `PolicyError`.
     """
     asked = parse_task(task)
-    world = _world(image_size)
-    world.reset(np.random.default_rng(seed), conditions=conditions, shapes=shapes)
+    world = _world(robot, image_size)
+    world.reset(np.random.default_rng(seed), conditions=_shifted(robot, conditions), shapes=shapes)
     clock = clock or SimulatedClock()
-    arm = SimulatedArm(world, clock=clock.now)
+    arm = SimulatedArm(world, clock=clock.now, spec=_config(robot).arm.spec())
     settings, guard = safety_of(robot)
     loop = ServoLoop(arm, clock, settings, guard)
     loop.connect()

@@ -24,8 +24,6 @@ from runtime.evaluation.sensitivity import Probes
 from runtime.evaluation.trial import AS_SHIPPED, PARAPHRASED, WRONG, EvaluationError, Trial
 from runtime.lockstep import ExpertPolicy, run_lockstep
 from runtime.report import EpisodeOutcome
-from sim.shapes import sample_shapes
-from sim.variation import sample_conditions
 
 if TYPE_CHECKING:
     from sim.world import World
@@ -60,8 +58,8 @@ def play(folder: Path | None, trial: Trial) -> Played:
             trial.seed,
             robot=setting.robot,
             image_size=image_size(folder),
-            conditions=sample_conditions(trial.conditions_rng(), setting.shifts),
-            shapes=sample_shapes(setting.objects, trial.shapes_rng()),
+            conditions=trial.conditions(),
+            shapes=trial.shapes(),
             other=told if setting.prompt == WRONG else None,
             subscribers=[film, *meters],
             index=trial.index,

@@ -75,7 +75,9 @@ def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
     for opset in list(folded.opset_import):  # it names every domain that ONNX Runtime has
         if opset.domain not in used:
             folded.opset_import.remove(opset)
-    folded.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")  # or it is told to run this very step
+    folded.metadata_props.add(
+        key="onnx.quant.pre_process", value="onnxruntime.quant"
+    )  # or it is told to run this very step
     return folded
 
 

@@ -16,7 +16,6 @@ from runtime.evaluation.trial import Trial
 from runtime.lockstep import ExpertPolicy, run_lockstep
 from runtime.loop import Step
 from runtime.report import SUCCESS
-from sim.shapes import sample_shapes
 
 SHOWN = 2  # timesteps of a demonstration, as training shows them (TrainConfig.demonstration)
 TRIES = 10  # demonstrations until one succeeds; the demonstrator hardly ever fails
@@ -75,7 +74,7 @@ def demonstration_of(trial: Trial, folder: Path) -> list[Shown]:
             _ELSEWHERE * (1 + attempt) + trial.seed,
             robot=trial.setting.robot,
             image_size=image_size(folder),
-            shapes=sample_shapes(trial.setting.objects, trial.shapes_rng()),
+            shapes=trial.shapes(),
             subscribers=[sensed],
         )
         if episode.result.outcome == SUCCESS:

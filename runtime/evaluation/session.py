@@ -12,7 +12,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from drivers.config import load_robot
 from policies.artifact import check_robot
 from policies.card import GRAPH
 from runtime.evaluate import EXPERT, LOKY, artifact_at, session, verified
@@ -23,6 +22,7 @@ from runtime.evaluation.run import run_trials
 from runtime.evaluation.store import Store
 from runtime.evaluation.suite import PARAPHRASES, PROMPT
 from runtime.evaluation.trial import AS_SHIPPED, CUBES, Trial
+from runtime.lockstep import simulable
 from runtime.report import EpisodeOutcome
 from sim.shapes import TRIPLETS
 
@@ -68,7 +68,7 @@ def check(subject: Subject, trials: Sequence[Trial]) -> None:
     `PolicyError`, `TaskError` and `EvaluationError`, and `ModuleNotFoundError` where an extra is missing.
     """
     for robot in dict.fromkeys(trial.setting.robot for trial in trials):
-        config = load_robot(robot)
+        config = simulable(robot)
         if subject.folder is not None:
             check_robot(artifact_at(subject.folder).card, config)
     if any(trial.setting.weights != AS_SHIPPED for trial in trials):

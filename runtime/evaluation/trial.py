@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from sim.shapes import GROUPS, TRIPLETS
+from sim.shapes import GROUPS, TRIPLETS, Shape, sample_shapes
 from sim.tasks import TASKS, parse_task, phrasings
-from sim.variation import VARIATIONS
+from sim.variation import VARIATIONS, Conditions, sample_conditions
 
 CUBES = "cubes"
 RGB_TASK = "stack the red block on the blue block"  # the one task of the RGB-stacking benchmark
@@ -84,13 +84,14 @@ class Trial:
                 return None
         raise EvaluationError(f"no prompt {self.setting.prompt!r}; there are {', '.join(PROMPTS)}")
 
-    def shapes_rng(self) -> np.random.Generator:
-        """Draws the shapes of the objects."""
-        return self._rng(_SHAPES)
+    def shapes(self) -> dict[str, Shape] | None:
+        """The objects by colour; None: those of the robot's world, which are cubes unless its file says else."""
+        objects = self.setting.objects
+        return None if objects == CUBES else sample_shapes(objects, self._rng(_SHAPES))
 
-    def conditions_rng(self) -> np.random.Generator:
-        """Draws the conditions of the world."""
-        return self._rng(_CONDITIONS)
+    def conditions(self) -> Conditions:
+        """What varies, drawn at full range; the rest is nominal, or the robot's own."""
+        return sample_conditions(self._rng(_CONDITIONS), self.setting.shifts)
 
     def _rng(self, what: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, what])

@@ -83,6 +83,7 @@ def fails(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         (("eval", "--policy", "expert", "--backend", "carrier-pigeon"), "no backend 'carrier-pigeon'; there are loky"),
         (("eval", "--render", "nowhere"), "holds no episode"),
         (("eval", "--robot", "so10"), "did you mean 'so101'?"),
+        (("eval", "--robot", "so101"), "lock-step plays an emulated or a simulated robot"),
         (("train", "x", "--size", "2M"), "'2M' is not one of 9M"),
         (("train", "x", "--device", "abacus"), "there is no 'abacus' here"),
         (("export", "nothing.pt", "x"), "nothing.pt"),

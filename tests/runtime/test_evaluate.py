@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from drivers.config import ConfigError
 from policies.policy import Action, Observation, PolicyError
 from runtime.evaluate import default_workers, spread, verified
 from runtime.lockstep import AS_TOLD, ExpertPolicy, run_lockstep, task_of
 from runtime.loop import EpisodeInfo, Step
 from sim.tasks import TASKS, TaskError
+from sim.variation import NOMINAL, Conditions
+from sim.world import World
 
 
 def test_what_ran_before_does_not_matter() -> None:
@@ -53,6 +58,30 @@ def test_an_idle_policy_fails_by_kind_and_subscribers_hear_the_episode_number() 
     stamps = np.diff([step.stamp for step in heard.steps])
     assert np.all(stamps == 50_000_000)  # ns, 20 Hz of simulated time
     assert len(episode.frames) == 2 and episode.frames[0].shape == (64, 64, 3)
+
+
+def test_an_emulated_robot_is_played_as_its_file_says_and_what_is_shifted_takes_the_place_of_its_own() -> None:
+    """The same layout; other cameras and servos. A shift leaves what it is not about as the robot has it."""
+    plain, rig, again = (
+        run_lockstep(ExpertPolicy, task_of(0), 7, robot=robot)
+        for robot in ("simulated", "emulated_rig", "emulated_rig")
+    )
+    assert rig.result.outcome == plain.result.outcome == "success"
+    assert not np.array_equal(rig.frames[0], plain.frames[0]) and rig.result.steps == again.result.steps
+    seen: list[Conditions] = []
+
+    def make(world: World) -> ExpertPolicy:
+        seen.append(world.conditions)
+        return ExpertPolicy(world)
+
+    run_lockstep(make, task_of(0), 7, robot="emulated_rig", conditions=replace(NOMINAL, delay=0.05))
+    assert seen[0].delay == 0.05 and seen[0].servo_gain == 0.8
+
+
+@pytest.mark.parametrize(("robot", "said"), [("so101", "is a real one"), ("so10", "did you mean 'so101'")])
+def test_a_robot_that_cannot_be_simulated_is_refused(robot: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        run_lockstep(ExpertPolicy, task_of(0), 7, robot=robot)
 
 
 def test_a_task_is_checked_and_tasks_come_in_turn() -> None:

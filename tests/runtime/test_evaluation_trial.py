@@ -19,8 +19,9 @@ from runtime.evaluation.trial import (
 )
 from sim.shapes import TRIPLETS
 from sim.tasks import TASKS, parse_task, phrasings
-from sim.variation import VARIATIONS
+from sim.variation import NOMINAL, VARIATIONS
 
+LIGHT = ("light_direction", "light_colour", "light_ambient", "light_diffuse")
 TRIAL = Trial("episodes", "cubes", 0, 7, TASKS[0].text)
 
 
@@ -40,9 +41,14 @@ def test_what_is_told() -> None:
         told(7, prompt="sung")
 
 
-def test_a_seed_draws_the_same_and_each_thing_from_numbers_of_its_own() -> None:
-    drawn = [float(rng.random()) for rng in (TRIAL.shapes_rng(), TRIAL.conditions_rng(), TRIAL.shapes_rng())]
-    assert drawn[0] == drawn[2] != drawn[1]
+def test_a_seed_draws_the_same_shapes_and_conditions() -> None:
+    drawn = replace(TRIAL, setting=Setting(objects="training", shifts=("light",)))
+    shapes = drawn.shapes()
+    assert shapes == drawn.shapes() and shapes is not None and set(shapes) == {"red", "green", "blue"}
+    assert shapes != replace(drawn, seed=8).shapes() and TRIAL.shapes() is None
+    assert drawn.conditions() == drawn.conditions() != replace(drawn, seed=8).conditions()
+    assert TRIAL.conditions() == NOMINAL
+    assert replace(drawn.conditions(), **{name: getattr(NOMINAL, name) for name in LIGHT}) == NOMINAL
 
 
 def test_trials_that_come_out_alike_have_one_key() -> None:
