@@ -46,7 +46,7 @@ class TableTop:
         # A glimpse of a far corner, beyond the arm's reach and away from all that lies on the table.
         x, y = x - 0.02, y - 0.02
         down = (1.0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, -x, -y, -height - 1, 1)  # 1 m above it, looking down
-        narrow = (100.0, 0, 0, 0, 0, 100, 0, 0, 0, 0, -3, -1, 0, 0, -2, 0)
+        narrow = (100.0, 0, 0, 0, 0, 100, 0, 0, 0, 0, -5 / 3, -1, 0, 0, -4 / 3, 0)  # from 0.5 to 2 m
         colours, _ = self._draw(down, narrow)
         self._height, self._colour = height, colours[0, 0].copy().view(np.uint32)[0]
 

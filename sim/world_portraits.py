@@ -34,9 +34,8 @@ def objects(world: World, caption: str, shapes: Sequence[Shape]) -> Image:
     for colour, (x, y) in ROWS.items():
         world.place_block(colour, (x, y, world.solids[colour].below), 0.5)
     height, width = SIZE
-    picture = world.render("fixed")[height // 4 :, width // 4 : -width // 4]
-    smaller = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-    return _captioned(smaller.astype(np.uint8), caption)
+    picture = world.render("fixed")[11 * height // 8 : 19 * height // 8, width : 2 * width]
+    return _captioned(picture, caption)
 
 
 def scene(world: World, caption: str, conditions: Conditions) -> Image:
@@ -49,7 +48,7 @@ def scene(world: World, caption: str, conditions: Conditions) -> Image:
 
 def object_sheet() -> Image:
     """The triplets first, then every twelfth of the training and every ninth of the held-out shapes."""
-    world = World(image_size=(2 * SIZE[0], 2 * SIZE[1]))
+    world = World(image_size=(3 * SIZE[0], 3 * SIZE[1]))
     pictures = [objects(world, name, shape_set(name)) for name in TRIPLETS]
     for name, step in (("training", 12), ("held_out", 9)):
         some = shape_set(name)[:: step // 3]

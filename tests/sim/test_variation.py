@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.shapes import Shape, sample_shapes
-from sim.variation import NOMINAL, VARIATIONS, Conditions, VariationError, parse_conditions, ranges, sample_conditions
+from sim.variation import (
+    NOMINAL,
+    VARIATIONS,
+    Conditions,
+    VariationError,
+    conditions_at,
+    parse_conditions,
+    ranges,
+    sample_conditions,
+)
 from sim.world import COLOURS, HOME, World
 
 CAMERAS = ("fixed", "wrist")
@@ -96,8 +105,9 @@ def test_a_world_forgets_its_conditions_and_shapes_to_the_last_bit() -> None:
 
 def test_pictures_under_any_conditions_are_those_that_are_drawn(shared: World) -> None:
     rng = np.random.default_rng(5)
-    for _ in range(12):
-        shared.reset(rng, conditions=sample_conditions(rng, VARIATIONS), shapes=sample_shapes("held_out", rng))
+    drawn = [sample_conditions(rng, VARIATIONS) for _ in range(12)]
+    for conditions in (*drawn, conditions_at("table", "low"), conditions_at("table", "high")):
+        shared.reset(rng, conditions=conditions, shapes=sample_shapes("held_out", rng))
         shared.set_targets(HOME + rng.uniform(-0.6, 0.6, 6))
         shared.step(20)
         for camera, matrices in (("fixed", shared._fixed_camera()), ("wrist", shared._wrist_camera())):
