@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,7 +95,8 @@ class OnnxPolicy:
             raise PolicyError(
                 f"{artifact.graph}: ONNX Runtime {onnxruntime.__version__} cannot run it: {reason}"
             ) from error
-        self._binding = _Binding(self._session, self._spec, str(artifact.graph))
+        self._graph = str(artifact.graph)
+        self._binding = _Binding(self._session, self._spec, self._graph)
         self._demonstration = 0  # timesteps in the prompt
         self._timestep: int | None = None  # None until reset
         self._previous: Floats | None = None  # joint targets in force at the step before
@@ -103,6 +105,13 @@ class OnnxPolicy:
     @property
     def name(self) -> str:
         return self.card.name
+
+    def another(self) -> OnnxPolicy:
+        """A policy with the same graph in memory, and a cache and an episode of its own."""
+        other = copy(self)
+        other._binding = _Binding(self._session, self._spec, self._graph)
+        other._timestep = None
+        return other
 
     @property
     def rate(self) -> float:

@@ -63,7 +63,10 @@ class Trial:
 
 @dataclass
 class Reference:
-    """The network itself at work, in fp32 and one step at a time: what the graph has to equal."""
+    """The network itself at work, in fp32 and one step at a time: what the graph has to equal.
+
+    `logits` (A, BINS) are those of the last step, for each step another array.
+    """
 
     model: Gato
     codec: Codec
@@ -99,15 +102,9 @@ class Reference:
         self._timestep, self._previous = self._timestep + 1, targets
         x = self.model.embed_blocks(images, torch.from_numpy(block)[None])
         hidden = self.model.extend(x, self._cache, slice(slot, slot + spec.block), position, self._visible)
-        self._logits = self.model.action_logits(hidden[0, -spec.actions :]).numpy()
-        ids: Ids = self._logits.argmax(-1) + CONTINUOUS_START
+        self.logits: NDArray[np.float32] = self.model.action_logits(hidden[0, -spec.actions :]).numpy()
+        ids: Ids = self.logits.argmax(-1) + CONTINUOUS_START
         return ids
-
-    def ties(self, ids: Ids) -> NDArray[np.bool_]:
-        """(A,) which `ids` the last step might have decoded as well: their logits are the best to within rounding."""
-        chosen = np.take_along_axis(self._logits, ids[:, None] - CONTINUOUS_START, axis=-1)[:, 0]
-        near: NDArray[np.bool_] = self._logits.max(-1) - chosen <= TIE * np.abs(self._logits).max()
-        return near
 
 
 def export(
@@ -225,6 +222,13 @@ def make_card(model: Gato, details: Mapping[str, Any], body: Body, text_model: s
     )
 
 
+def ties(ids: Ids, logits: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(A,) which ids `logits` (A, BINS) might have decoded to as well: they are the best to within rounding."""
+    chosen = np.take_along_axis(logits, ids[:, None] - CONTINUOUS_START, axis=-1)[:, 0]
+    near: NDArray[np.bool_] = logits.max(-1) - chosen <= TIE * np.abs(logits).max()
+    return near
+
+
 def check_parity(policy: OnnxPolicy, reference: Reference, trials: Sequence[Trial]) -> dict[str, int]:
     """How many tokens were equal, and how many others were ties. Raises `ArtifactError` for the first that is neither.
 
@@ -241,7 +245,7 @@ def check_parity(policy: OnnxPolicy, reference: Reference, trials: Sequence[Tria
         for step, observation in enumerate(trial.observations):
             ours, theirs = policy.act(observation).tokens, reference.act(observation)
             same = ours == theirs
-            if not (same | reference.ties(ours)).all():
+            if not (same | ties(ours, reference.logits)).all():
                 raise ArtifactError(
                     f'"{trial.task}", step {step}: the graph decodes {ours.tolist()}, the network {theirs.tolist()}; '
                     "nothing is exported"

@@ -5,7 +5,7 @@ Durations are in ms everywhere, because people read them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter, sleep
 from typing import Any
@@ -84,11 +84,13 @@ def quantiles(samples: Floats) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Contender:
-    """Something to be timed in turns with others: `run` is called `batch` times in each `every`th round."""
+    """Something to be timed in turns with others: `run` is called `batch` times in each `every`th round, after
+    `prepare`, which is not timed."""
 
     run: Callable[[], object]
     batch: int = 1
     every: int = 1
+    prepare: Callable[[], object] = lambda: None
 
 
 def in_turns(
@@ -113,6 +115,7 @@ def in_turns(
             contender = contenders[name]
             if index % contender.every:
                 continue
+            contender.prepare()
             if pause:
                 wait(pause)
             for _ in range(contender.batch):
@@ -120,14 +123,3 @@ def in_turns(
                 contender.run()
                 taken[name].append((clock() - started) * 1000)
     return {name: np.array(durations) for name, durations in taken.items()}
-
-
-def relative(samples: Mapping[str, Floats], reference: str) -> dict[str, float]:
-    """Median of each by the median of `reference`."""
-    base = float(np.median(samples[reference]))
-    return {name: float(np.median(values)) / base for name, values in samples.items()}
-
-
-def joined(parts: Sequence[Floats]) -> Floats:
-    """All samples of several measurements."""
-    return np.concatenate(parts) if parts else np.zeros(0)

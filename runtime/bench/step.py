@@ -1,128 +1,153 @@
-"""The artifact's control step by part, beside PyTorch and beside the floor: `gato-arm bench step`.
+"""The artifact's control step: as the loop runs it, by part, beside PyTorch and the floor: `gato-arm bench step`.
 
-All of it is fed the same observations and timed in turns. The parts are tokenizing (numbers to ids, a block filled),
-running (images and ids copied into the graph's memory, the graph) and decoding (ids to joint targets).
+First the policy is alone: paced at its rate, as `gato-arm run` calls it, then back to back. After that all contenders
+are fed the same observations and timed in turns. The parts are tokenizing (numbers to ids, a block filled), running
+(images and ids copied into the graph's memory, the graph) and decoding (ids to joint targets).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
-from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from policies.artifact import Artifact
 from policies.gato.config import config_of
+from policies.huge_pages import use_huge_pages
 from policies.onnx_policy import OnnxPolicy, codec_of, sequence_of
 from policies.policy import Observation
 from runtime.bench.episodes import Episode, episodes_for
 from runtime.bench.figures import Contender, Figure, Floats, Section, in_turns
 from runtime.bench.floor import Floor
 from runtime.bench.products import bytes_read, describe, step_products
+from runtime.bench.show import Show, alone
+from runtime.clock import MonotonicClock
 
+ALONE = 600  # steps paced, and as many back to back
 ROUNDS = 240
 PAUSE = 0.004  # s before each measurement: at 20 Hz there are 30 ms between two steps
 LOOK_EVERY = 8  # rounds between two looks at the floor
+CONTEXT = 1024  # tokens: what Gato is shown at each token that it decodes
 ORT, CACHED = "artifact", "torch, cache"
 RECOMPUTED, ONE_BY_ONE = "torch, window recomputed", "torch, window recomputed for each token"
-EVERY = {RECOMPUTED: 4, ONE_BY_ONE: 12}  # rounds between two measurements of what is slow
+LONG, AS_GATO = "torch, 1,024 tokens recomputed", "torch, 1,024 tokens recomputed for each token"
+EVERY = {RECOMPUTED: 4, ONE_BY_ONE: 12, LONG: 12, AS_GATO: 40}  # rounds between two measurements of what is slow
 
 Ids = NDArray[np.int64]
+Logits = NDArray[np.float32]
 
 
-class Steps(Protocol):
-    """What acts: a policy or PyTorch."""
-
-    def reset(self, task: str) -> None: ...
-
-
-class Show:
-    """Shows one episode after the other to something that acts, a step at each call; keeps the ids that came."""
-
-    def __init__(self, actor: Steps, act: Callable[[Observation], Ids], episodes: Sequence[Episode]) -> None:
-        self._actor, self._act = actor, act
-        self._moments = [(episode.task, o) for episode in episodes for o in episode.observations]
-        self._begins = {0}
-        for episode in episodes[:-1]:
-            self._begins.add(max(self._begins) + len(episode.observations))
-        self._next = 0
-        self.ids: list[Ids] = []
-
-    def prepare(self) -> None:
-        """Begin an episode where one begins; not to be timed."""
-        if self._next in self._begins:
-            self._actor.reset(self._moments[self._next][0])
-
-    def __call__(self) -> None:
-        self.ids.append(self._act(self._moments[self._next][1]))
-        self._next = (self._next + 1) % len(self._moments)
-        self.prepare()
-
-
-def measure(artifact: Artifact, *, threads: int, seed: int = 0, rounds: int = ROUNDS, pause: float = PAUSE) -> Section:
-    """The section "step". Raises `PolicyError` and `BenchError`."""
-    card, spec = artifact.card, sequence_of(artifact.card)
+def measure(
+    artifact: Artifact,
+    *,
+    threads: int,
+    seed: int = 0,
+    steps: int = ALONE,
+    rounds: int = ROUNDS,
+    pause: float = PAUSE,
+    rate: float | None = None,
+) -> Section:
+    """The section "step". `rate` None is the policy's own. Raises `PolicyError` and `BenchError`."""
+    card = artifact.card
     episodes = episodes_for(card, seed)
     policy = OnnxPolicy(artifact, threads)
     policy.warm_up()
-    shows = {ORT: Show(policy, lambda observation: policy.act(observation).tokens, episodes)}
-    notes = []
-    if find_spec("torch") is not None and find_spec("onnx") is not None:
-        shows |= _in_torch(artifact, episodes, threads)
-    else:
-        notes.append("torch or onnx is not installed: no comparison with PyTorch (pip install 'gato-arm[train]')")
-    config = config_of(card)
+    ours = Show(policy, lambda observation: policy.act(observation).tokens, episodes)
+    rate, clock = rate or card.rate, MonotonicClock()
+    paced, hurried = alone(ours, steps, clock, rate), alone(ours, steps, clock)
+    config, spec = config_of(card), sequence_of(card)
     products = step_products(config, spec)
     floor = Floor.of(products, bytes_read(products, config, spec.cache(), 4), threads)
-    contenders = {name: Contender(show, every=EVERY.get(name, 1)) for name, show in shows.items()}
-    ends = _Ends(artifact, episodes)
-    contenders |= {"tokenize": Contender(ends.tokenize), "decode": Contender(ends.decode)}
-    contenders["floor"] = Contender(floor.look, every=LOOK_EVERY)
-    for show in shows.values():
-        show.prepare()
-    samples = in_turns(contenders, rounds, pause=pause)
-    equal: dict[str, Any] = {}
+    shows, logits, notes = {ORT: Show(policy, lambda o: policy.act(o).tokens, episodes)}, list[Logits](), list[str]()
+    if find_spec("torch") is not None and find_spec("onnx") is not None:
+        shows |= _in_torch(artifact, episodes, threads, logits)
+    else:
+        notes.append("torch or onnx is not installed: no comparison with PyTorch (pip install 'gato-arm[train]')")
+    use_huge_pages()  # all contenders alike
+    samples = _in_turns(artifact, episodes, shows, floor, rounds, pause)
+    equal: dict[str, int] = {}
     if CACHED in shows:
-        pairs = list(zip(shows[ORT].ids, shows[CACHED].ids, strict=True))
-        equal = {
-            "tokens": sum(len(ours) for ours, _ in pairs),
-            "tokens_equal_to_torch": sum(int((ours == theirs).sum()) for ours, theirs in pairs),
-        }
-        notes.append(f"{equal['tokens_equal_to_torch']} of {equal['tokens']} tokens equal to torch's")
-    whole, tokenize, decode = samples[ORT], samples["tokenize"], samples["decode"]
-    run = whole - np.median(tokenize) - np.median(decode)
-    others = {name: samples[name] for name in (CACHED, RECOMPUTED, ONE_BY_ONE) if name in samples}
-    note = f"{describe(products)}; {floor.bytes / 1e6:.0f} MB read"
+        equal = _compared(shows[ORT].ids, shows[CACHED].ids, logits)
+        notes.append(
+            f"{equal['tokens_equal_to_torch']} of {equal['tokens']} tokens equal to torch's; {equal['ties']} of the "
+            "others are ties, two logits that differ in their last bits"
+        )
     notes.append(
         f"floor: products {floor.matrix_ms:.2f} ms ({floor.kernels}, {floor.threads} threads, each shape at its best), "
         f"memory {floor.memory_ms:.2f} ms at {floor.bandwidth / 1e9:.1f} GB/s; the larger one, since they overlap"
     )
-    figures = (
-        Figure("control step", whole, floor.ms, others, note),
+    figures = _figures(paced, hurried, samples, floor, rate, f"{describe(products)}; {floor.bytes / 1e6:.0f} MB read")
+    return Section("step", figures, tuple(notes), {"floor": floor.to_json(), **equal, "threads": threads})
+
+
+def _in_turns(
+    artifact: Artifact,
+    episodes: Sequence[Episode],
+    shows: Mapping[str, Show],
+    floor: Floor,
+    rounds: int,
+    pause: float,
+) -> dict[str, Floats]:
+    ends = _Ends(artifact, episodes)
+    contenders = {n: Contender(show, every=EVERY.get(n, 1), prepare=show.prepare) for n, show in shows.items()}
+    contenders |= {"tokenize": Contender(ends.tokenize), "decode": Contender(ends.decode)}
+    contenders["floor"] = Contender(floor.look, every=LOOK_EVERY)
+    return in_turns(contenders, rounds, pause=pause)
+
+
+def _figures(
+    paced: Floats, hurried: Floats, samples: Mapping[str, Floats], floor: Floor, rate: float, note: str
+) -> tuple[Figure, ...]:
+    whole, tokenize, decode = samples[ORT], samples["tokenize"], samples["decode"]
+    run = whole - np.median(tokenize) - np.median(decode)
+    torch = (CACHED, RECOMPUTED, ONE_BY_ONE, LONG, AS_GATO)
+    others = {name: samples[name] for name in torch if name in samples}
+    return (
+        Figure(f"control step, at {rate:g} Hz", paced, floor.ms, note="alone, as the control loop calls it"),
+        Figure("control step, back to back", hurried, floor.ms, note="alone"),
+        Figure("control step, in turns", whole, floor.ms, others, note),
         Figure("  tokenize", tokenize),
         Figure("  run", run, floor.ms),
         Figure("  decode", decode),
     )
-    return Section("step", figures, tuple(notes), {"floor": floor.to_json(), **equal, "threads": threads})
 
 
-def _in_torch(artifact: Artifact, episodes: Sequence[Episode], threads: int) -> dict[str, Show]:
+def _compared(ours: Sequence[Ids], theirs: Sequence[Ids], logits: Sequence[Logits]) -> dict[str, int]:
+    """How many tokens there are, how many are equal, and how many of the others are as good."""
+    from policies.gato.export import ties
+
+    same = np.array(ours) == np.array(theirs)
+    tied = np.array([ties(ids, seen) for ids, seen in zip(ours, logits, strict=True)])
+    return {"tokens": same.size, "tokens_equal_to_torch": int(same.sum()), "ties": int((tied & ~same).sum())}
+
+
+def _in_torch(artifact: Artifact, episodes: Sequence[Episode], threads: int, logits: list[Logits]) -> dict[str, Show]:
+    """The alternatives; those of the one with a cache go into `logits`, step by step."""
     import torch
 
     from policies.gato.weights import network_of
     from runtime.bench.torch_steps import Recomputing, with_cache
 
     torch.set_num_threads(threads)
-    model = network_of(artifact)
+    model, spec = network_of(artifact), sequence_of(artifact.card)
     cached = with_cache(artifact, model)
-    whole, by_token = (Recomputing(artifact, model, one_by_one=each) for each in (False, True))
-    return {
-        CACHED: Show(cached, cached.act, episodes),
-        RECOMPUTED: Show(whole, whole.act, episodes),
-        ONE_BY_ONE: Show(by_token, by_token.act, episodes),
+    timesteps = max(1, (CONTEXT - spec.text) // spec.block)
+
+    def act(observation: Observation) -> Ids:
+        ids = cached.act(observation)
+        logits.append(cached.logits)
+        return ids
+
+    recomputing = {
+        RECOMPUTED: Recomputing(artifact, model),
+        ONE_BY_ONE: Recomputing(artifact, model, one_by_one=True),
+        LONG: Recomputing(artifact, model, timesteps=timesteps),
+        AS_GATO: Recomputing(artifact, model, timesteps=timesteps, one_by_one=True),
     }
+    shows = {name: Show(actor, actor.act, episodes) for name, actor in recomputing.items()}
+    return {CACHED: Show(cached, act, episodes), **shows}
 
 
 class _Ends:

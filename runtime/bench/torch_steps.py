@@ -5,6 +5,7 @@ Both take the same observations and do the whole step, tokens and decoding inclu
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,7 +36,9 @@ def with_cache(artifact: Artifact, model: Gato) -> Reference:
 
 
 class Recomputing:
-    """No cache: each step runs the instruction and every timestep in the window through the network.
+    """No cache: each step runs the instruction and the last `timesteps` through the network, images included.
+
+    None: as many as are in the network's window. With more, attention reaches further back than in training.
 
     Older timesteps than the window's are not in it, whose traces a cache still holds: near its end the two may choose
     differently. In the first steps of an episode the window holds blocks that are not seen, so that a step always costs
@@ -43,9 +46,12 @@ class Recomputing:
     network says then that was trained to decode all in one pass means nothing, but it costs as much as another.
     """
 
-    def __init__(self, artifact: Artifact, model: Gato, *, one_by_one: bool = False) -> None:
+    def __init__(
+        self, artifact: Artifact, model: Gato, *, timesteps: int | None = None, one_by_one: bool = False
+    ) -> None:
         self._one_by_one = one_by_one
-        self._model, self._spec = model, sequence_of(artifact.card)
+        spec = sequence_of(artifact.card)
+        self._model, self._spec = model, replace(spec, window=timesteps or spec.window)
         self._codec, self._text = codec_of(artifact.card), Text(artifact.text_model)
         self._window: Rows = []
         self._previous: NDArray[np.float64] | None = None

@@ -52,6 +52,21 @@ def test_it_decides_as_the_network_does(policy: OnnxPolicy) -> None:
         np.testing.assert_array_equal(action.targets, CODEC.targets(action.tokens, in_force))
 
 
+def test_another_policy_over_the_same_graph_has_an_episode_of_its_own(policy: OnnxPolicy) -> None:
+    mine, others = observations(6, seed=5), observations(6, seed=6)
+    alone = tokens_of(policy, mine)
+    policy.reset(TASKS[0])
+    other = policy.another()
+    with pytest.raises(PolicyError, match="call reset before act"):
+        other.act(others[0])
+    other.reset(TASKS[1])
+    both = []
+    for one, two in zip(mine, others, strict=True):
+        both.append(policy.act(one).tokens.tolist())
+        other.act(two)
+    assert both == alone
+
+
 def test_what_was_executed_is_told_to_the_next_step(policy: OnnxPolicy) -> None:
     first, second = observations(2)
     policy.act(first)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runtime.bench.figures import Contender, Figure, Section, in_turns, quantiles, relative
+from runtime.bench.figures import Contender, Figure, Section, in_turns, quantiles
 
 
 class Time:
@@ -49,6 +49,14 @@ def test_the_first_of_a_round_is_another_one_each_time() -> None:
     assert time.waited == []
 
 
+def test_what_prepares_a_contender_is_not_timed() -> None:
+    time = Time()
+    contender = Contender(lambda: time.work("run", 0.002), prepare=lambda: time.work("prepare", 7.0))
+    samples = in_turns({"one": contender}, 2, clock=time, wait=time.wait)
+    np.testing.assert_allclose(samples["one"], [2.0, 2.0])
+    assert time.order == ["prepare", "run"] * 2
+
+
 def test_quantiles_and_ratios() -> None:
     samples = np.arange(1.0, 1002.0)
     figure = Figure("f", samples, floor=250.5, alternatives={"other": 10 * samples}, note="n")
@@ -60,7 +68,3 @@ def test_quantiles_and_ratios() -> None:
     assert told["n"] == 1001 and told["floor_ms"] == 250.5 and told["ratio_to_floor"] == 2.0
     assert told["alternatives"]["other"]["times_slower"] == pytest.approx(10.0)
     assert Figure("f", samples).ratio is None
-
-
-def test_relative_medians() -> None:
-    assert relative({"a": np.array([1.0, 2.0, 9.0]), "b": np.array([3.0])}, "a") == {"a": 1.0, "b": 1.5}

@@ -11,8 +11,10 @@ from policies.onnx_policy import OnnxPolicy, sequence_of
 from policies.policy import Observation
 from runtime.bench import flat, step
 from runtime.bench.episodes import Episode, episodes_for
-from runtime.bench.step import CACHED, ONE_BY_ONE, RECOMPUTED, Show
+from runtime.bench.show import Show, alone
+from runtime.bench.step import AS_GATO, CACHED, LONG, ONE_BY_ONE, RECOMPUTED
 from runtime.bench.torch_steps import Recomputing, with_cache
+from runtime.clock import MILLISECOND, SimulatedClock
 from runtime.so101_policy import SEQUENCE
 
 
@@ -24,8 +26,8 @@ def test_a_cache_decides_as_the_graph_does(tiny_artifact: Artifact) -> None:
         Show(cached, cached.act, episodes),
     ]
     for show in shows:
-        show.prepare()
         for _ in range(70):  # into the second episode
+            show.prepare()
             show()
     np.testing.assert_array_equal(shows[0].ids, shows[1].ids)
     assert len(np.unique(np.array(shows[0].ids), axis=0)) > 10
@@ -100,25 +102,50 @@ class Counting:
 def test_episodes_are_shown_in_turn_and_begin_with_a_reset() -> None:
     actor = Counting()
     show = Show(actor, actor.act, [Episode("x", ("1", "2")), Episode("y", ("3",))])
-    show.prepare()
     for _ in range(4):
+        show.prepare()
         show()
     assert actor.log == ["x", "1", "2", "y", "3", "x", "1"]
 
 
+def test_alone_a_step_is_timed_without_the_beginning_of_an_episode() -> None:
+    clock = SimulatedClock()
+
+    class Slow(Counting):
+        def reset(self, task: str) -> None:
+            clock.advance(70 * MILLISECOND)
+
+        def act(self, observation: object) -> np.ndarray:
+            begun.append(clock.now() % (50 * MILLISECOND))
+            clock.advance(9 * MILLISECOND)
+            return super().act(observation)
+
+    for rate in (20.0, None):
+        begun: list[int] = []
+        actor = Slow()
+        taken = alone(Show(actor, actor.act, [Episode("x", ("1", "2")), Episode("y", ("3",))]), 6, clock, rate)
+        np.testing.assert_allclose(taken, 9.0)
+        assert len(begun) == 6
+        paced = len(set(begun)) <= 3  # a cycle that is missed is skipped, and the phase is kept but for resets
+        assert paced == (rate is not None)
+
+
 def test_a_step_is_measured_by_part_beside_torch_and_floor(tiny_artifact: Artifact) -> None:
-    section = step.measure(tiny_artifact, threads=1, rounds=16, pause=0.0)
-    whole, tokenize, run, decode = section.figures
+    section = step.measure(tiny_artifact, threads=1, steps=4, rounds=16, pause=0.0, rate=1000.0)
+    paced, hurried, whole, tokenize, run, decode = section.figures
     assert {name: len(samples) for name, samples in whole.alternatives.items()} == {
         CACHED: 16,
         RECOMPUTED: 4,
         ONE_BY_ONE: 2,
+        LONG: 2,
+        AS_GATO: 1,
     }
-    assert len(whole.samples) == 16
+    assert [len(figure.samples) for figure in (paced, hurried, whole)] == [4, 4, 16]
     parts = sum(float(np.median(figure.samples)) for figure in (tokenize, run, decode))
     assert parts == pytest.approx(float(np.median(whole.samples)), rel=1e-6)
     content = section.to_json()
     assert content["tokens_equal_to_torch"] == content["tokens"] == 16 * 3
+    assert content["ties"] == 0
     assert content["floor"]["ms"] == whole.floor
 
 
@@ -126,9 +153,23 @@ def test_without_torch_its_rows_are_left_out_and_a_note_says_so(
     tiny_artifact: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(step, "find_spec", lambda name: None)
-    section = step.measure(tiny_artifact, threads=1, rounds=8, pause=0.0)
-    assert section.figures[0].alternatives == {}
+    section = step.measure(tiny_artifact, threads=1, steps=2, rounds=8, pause=0.0, rate=1000.0)
+    assert all(figure.alternatives == {} for figure in section.figures)
     assert "gato-arm[train]" in section.notes[0]
+
+
+def test_a_longer_window_than_the_networks_is_recomputed_in_full(tiny_artifact: Artifact) -> None:
+    (episode,) = episodes_for(tiny_artifact.card, 6, 1)
+    model = network_of(tiny_artifact)
+    seen: list[tuple[int, ...]] = []
+    forward = model.forward
+    model.forward = lambda x, *rest: (seen.append(tuple(x.shape)), forward(x, *rest))[1]
+    actor = Recomputing(tiny_artifact, model, timesteps=5)
+    spec = sequence_of(tiny_artifact.card)
+    actor.reset(episode.task)
+    for observation in episode.observations[:7]:
+        actor.act(observation)
+    assert {shape[1] for shape in seen} == {spec.text + 5 * spec.block}
 
 
 def test_flat_really_runs_up_to_each_tick(tiny_artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,8 +182,7 @@ def test_flat_really_runs_up_to_each_tick(tiny_artifact: Artifact, monkeypatch: 
 
     monkeypatch.setattr(OnnxPolicy, "act", counted)
     section = flat.measure(tiny_artifact, threads=1, ticks=(2, 70), rounds=2)
-    warm_up = 3
-    assert sorted(acts.values()) == [warm_up + 2 + 2 * flat.BATCH, warm_up + 70 + 2 * flat.BATCH]
+    assert sorted(acts.values()) == [2 + 2 * flat.BATCH, 70 + 2 * flat.BATCH]
     assert [figure.name for figure in section.figures] == ["step from tick 2", "step from tick 70"]
     assert section.raw["ratio_to_first"]["2"] == 1.0
 
