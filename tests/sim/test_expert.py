@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from sim import so101
 from sim.expert import OPEN, STEP, Expert, step_towards, yaw_of
+from sim.shapes import GROUPS, Shape, sample_shapes
 from sim.tasks import TASKS, Judge
+from sim.variation import NOMINAL, VARIATIONS, Conditions, sample_conditions
 from sim.world import HOME, World
 
 
@@ -21,9 +23,16 @@ def world() -> Iterator[World]:
     world.close()
 
 
-def demonstrate(world: World, seed: int, pose: NDArray[np.float64] | None = None) -> tuple[str | None, list[object]]:
+def demonstrate(
+    world: World,
+    seed: int,
+    pose: NDArray[np.float64] | None = None,
+    conditions: Conditions = NOMINAL,
+    objects: str = "cubes",
+) -> tuple[str | None, list[object]]:
     """The outcome, and every command."""
-    world.reset(np.random.default_rng(seed), arm_pose=pose)
+    shapes = sample_shapes(objects, np.random.default_rng(seed))
+    world.reset(np.random.default_rng(seed), arm_pose=pose, conditions=conditions, shapes=shapes)
     task = TASKS[seed % len(TASKS)]
     judge, command, commands = Judge(world, task), world.joint_targets(), []
     while judge.outcome is None:
@@ -54,6 +63,25 @@ def anywhere(rng: np.random.Generator) -> NDArray[np.float64]:
 @pytest.mark.parametrize("seed", range(600, 608))
 def test_it_stacks_from_anywhere(world: World, seed: int) -> None:
     assert demonstrate(world, seed, anywhere(np.random.default_rng(seed)))[0] == "success"
+
+
+@pytest.mark.parametrize("objects", GROUPS[1:])
+def test_it_stacks_deformed_objects(world: World, objects: str) -> None:
+    assert demonstrate(world, 720, objects=objects)[0] == "success"
+
+
+@pytest.mark.parametrize("seed", range(730, 736))
+def test_it_stacks_under_every_condition_at_once(world: World, seed: int) -> None:
+    conditions = sample_conditions(np.random.default_rng(seed), VARIATIONS)
+    assert demonstrate(world, seed, conditions=conditions, objects="training")[0] == "success"
+
+
+def test_the_jaws_are_turned_across_what_leans(world: World) -> None:
+    for yaw in (0.3, 1.2, -0.9):
+        world.reset(np.random.default_rng(0), shapes={"red": Shape(parallelogram=0.4)})
+        world.place_block("red", (0.18, 0.02, world.solids["red"].below), yaw)
+        turn = Expert(world, TASKS[0]).grasp_turn("red")
+        assert abs(np.sin(turn - yaw - np.pi / 2)) < 1e-3 and 0 <= turn < np.pi
 
 
 def test_the_same_seed_is_the_same_demonstration_to_the_last_bit(world: World) -> None:

@@ -7,7 +7,9 @@ import pytest
 
 from sim import so101
 from sim.expert import Expert
-from sim.tasks import STILL_STEPS, TASKS, TIME_LIMIT, Judge, Task, TaskError, is_stacked, parse_task
+from sim.grips import top
+from sim.shapes import shape_set
+from sim.tasks import STILL_STEPS, TASKS, TIME_LIMIT, Judge, Task, TaskError, is_stacked, parse_task, phrasings
 from sim.world import BLOCK, COLOURS, World
 
 TASK = TASKS[0]
@@ -46,6 +48,14 @@ def test_there_are_six_tasks_and_each_is_understood_as_written() -> None:
     )
 
 
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.text)
+def test_a_task_may_be_asked_for_in_other_words(task: Task) -> None:
+    sentences = phrasings(task.moved, task.base)
+    assert sentences[0] == task.text and len(set(sentences)) == len(sentences) >= 20
+    assert {parse_task(sentence) for sentence in sentences} == {task}
+    assert parse_task(f"Please {sentences[3]}.") == task
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -53,7 +63,9 @@ def test_there_are_six_tasks_and_each_is_understood_as_written() -> None:
         ("tidy up", "not understood"),
         ("stack the red block", "not understood"),
         ("stack the red block on the blue block twice", "not understood"),
-        ("stack the pink block on the blue block", "no pink block here; there are red, green, blue"),
+        ("stack the pink block on the blue block", "no pink block here; there are red, green, blue blocks"),
+        ("put the red ball on the blue block", "there is no red ball here"),
+        ("on the yellow cube, stack the red cube", "there is no yellow cube here"),
         ("stack the red block on the grey block", "no grey block"),
         ("stack the red block on the red block", "cannot stand on itself"),
     ],
@@ -73,6 +85,38 @@ def test_success_takes_half_a_second_of_rest(world: World) -> None:
     steps = judge.steps
     judge.update()
     assert judge.steps == steps, "a verdict is final"
+
+
+def test_gatos_success_is_seen_at_any_step_and_does_not_wait_for_rest(world: World) -> None:
+    judge = Judge(world, TASK)
+    judged(world, judge, 1)
+    assert not judge.sparse, "apart"
+    put(world, TASK.moved, TASK.base)
+    assert judged(world, judge, 2) is None
+    assert judge.sparse
+    world.place_block(TASK.moved, (0.25, 0.0, BLOCK / 2), 0.0)
+    assert judged(world, judge, 2) is None
+    assert judge.sparse, "what was seen was seen"
+
+
+def test_a_block_in_the_jaws_does_not_count_for_gato(world: World) -> None:
+    judge = Judge(world, TASK)
+    demonstrate(world, judge, "held")
+    assert not judge.sparse
+
+
+@pytest.mark.parametrize("group", ["triplet1", "triplet3", "triplet4"])
+def test_deformed_objects_are_stacked_when_one_stands_on_the_other(shared: World, group: str) -> None:
+    shapes = dict(zip(COLOURS, shape_set(group), strict=True))
+    shared.reset(np.random.default_rng(0), arm_pose=np.array([-1.8, -0.9, 0.6, 1.0, 0.0, 1.0]), shapes=shapes)
+    shared.place_block("blue", (0.2, 0.0, shared.solids["blue"].below), 0.4)
+    middle = shared.block_pose("blue")[0] + top(shared.solids["blue"], shared.object_truth("blue")[1])
+    shared.place_block("red", (middle[0], middle[1], middle[2] + shared.solids["red"].below), -0.3)
+    judge = Judge(shared, TASKS[1])
+    assert (judge.task.moved, judge.task.base) == ("red", "blue")
+    assert judged(shared, judge) == "success" and judge.sparse
+    shared.place_block("red", (0.12, 0.0, shared.solids["red"].below), 0.0)
+    assert not is_stacked(shared, "red", "blue")
 
 
 def test_a_stack_that_falls_in_between_starts_anew(world: World) -> None:
