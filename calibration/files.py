@@ -50,6 +50,14 @@ def name_camera_calibration(robot: Path, camera: str, calibration: Path) -> None
     edit_robot(robot, lambda content: content["cameras"][camera].__setitem__("calibration", name))
 
 
+def outputs_beside(robot: str, what: str, out: Path | None) -> tuple[Path, Path | None]:
+    """Where a calibration of a robot goes, and the robot's own file, if it is one: the package's are not changed."""
+    file = Path(robot) if Path(robot).suffix in (".yaml", ".yml") else None
+    if out is not None:
+        return out, file
+    return (file.with_name(f"{file.stem}.{what}.yaml") if file else Path(f"{robot}.{what}.yaml")), file
+
+
 def _replace(path: Path, text: str) -> None:
     beside = path.with_name(path.name + ".new")
     beside.write_text(text, encoding="utf-8")

@@ -62,6 +62,7 @@ class ArmConfig(_Model):
     retries: int = Field(default=1, ge=0, le=5)  # further tries of a transaction
     usb_serial: str | None = None  # of the adapter: found again under any port name; wins over `port`
     urdf: str | None = None  # its geometry: a file beside the YAML, or one of robots/urdf
+    calibration: str | None = None  # what `gato-arm calibrate joints` found out: a file beside the YAML
     joints: list[JointConfig] = Field(min_length=1)
     home: list[float] | None = None  # rad, for each joint: where an episode begins; None: wherever the arm is
     rest: list[float] | None = None  # rad: a pose that the arm keeps without torque; None: it has none
@@ -267,6 +268,9 @@ def _with_files_found(robot: RobotConfig, file: Path) -> RobotConfig:
         for name, camera in robot.cameras.items()
     }
     robot = robot.model_copy(update={"cameras": cameras})
+    if robot.arm.calibration is not None:
+        joints = str((file.parent / robot.arm.calibration).resolve())
+        robot = robot.model_copy(update={"arm": robot.arm.model_copy(update={"calibration": joints})})
     if robot.arm.urdf is None:
         return robot
     try:

@@ -204,14 +204,6 @@ def capture_live(
     return camera_name, capture
 
 
-def outputs(robot: str, camera: str, out: Path | None) -> tuple[Path, Path | None]:
-    """Where a camera's calibration goes, and the robot's own file, if it is one: the package's are not changed."""
-    file = Path(robot) if Path(robot).suffix in (".yaml", ".yml") else None
-    if out is not None:
-        return out, file
-    return (file.with_name(f"{file.stem}.{camera}.yaml") if file else Path(f"{robot}.{camera}.yaml")), file
-
-
 def guidance(gathering: Gathering, last: str | None) -> str:
     """What to do next, and how far one is."""
     missing: Sequence[str] = gathering.missing()

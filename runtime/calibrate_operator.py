@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import sys
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 import typer
 from rich.console import Console, RenderableType
@@ -13,7 +13,8 @@ from rich.live import Live
 
 from calibration.errors import CalibrationError
 
-POLL = 0.02  # s between two looks
+POLL = 0.01  # s between two looks
+Step = Literal["sweep", "centre", "view"]
 
 
 class Operator(Protocol):
@@ -24,10 +25,10 @@ class Operator(Protocol):
     def confirm(self, question: str) -> bool:
         """A yes-or-no question; no when nobody is there to answer."""
 
-    def watch(self, instruction: str, look: Callable[[], RenderableType]) -> None:
+    def watch(self, step: Step, instruction: str, look: Callable[[], RenderableType]) -> None:
         """Tell what to do by hand, and call `look` again and again, showing what it returns, until that is done.
 
-        Raises `CalibrationError` when nobody is there to do it.
+        `step` names it for whoever is no person. Raises `CalibrationError` when nobody is there to do it.
         """
 
 
@@ -50,7 +51,7 @@ class ConsoleOperator:
             return False
         return typer.confirm(question)
 
-    def watch(self, instruction: str, look: Callable[[], RenderableType]) -> None:
+    def watch(self, step: Step, instruction: str, look: Callable[[], RenderableType]) -> None:
         if not self._there:
             raise CalibrationError(f"nobody is there to do this: {instruction}; run it on a terminal")
         self.say(f"{instruction} Then press Enter.")

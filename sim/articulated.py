@@ -130,6 +130,12 @@ class ArticulatedWorld:
         self._torque[:] = 1
         self.set_targets(positions)
 
+    def set_stops(self, low: Array, high: Array) -> None:
+        """Where each joint's mechanical stops are, rad, shape (n,): not quite at its limits in any real arm."""
+        for motor in self._motors:
+            ends = sorted((self._urdf_position(motor, low), self._urdf_position(motor, high)))
+            self._p.changeDynamics(self.arm, motor.number, jointLowerLimit=ends[0], jointUpperLimit=ends[1])
+
     def set_targets(self, positions: Array) -> None:
         """Servo goals; they hold until the next call. A joint without torque keeps none."""
         self._targets[:] = positions

@@ -285,6 +285,7 @@ class Emulator:
             "motion": lambda: self._flush(self._motion, self._motion_path, "motion is", "--motion"),
             "frame": self._frame,
             "stats": self._statistics,
+            "hand": self._hand,
             "ready": self.ready,
         }
 
@@ -347,6 +348,15 @@ class Emulator:
             raise EmulatorError(f"there is no camera {camera}; there are {', '.join(self._cameras)}")
         image = self._world.render(camera)
         return {"shape": image.shape, "rgb": base64.b64encode(image.tobytes()).decode()}
+
+    def _hand(self, joint: str, angle: float | None) -> dict[str, int]:
+        if joint not in self.bus.joints:
+            raise EmulatorError(f"there is no joint {joint}; there are {', '.join(self.bus.joints)}")
+        servo = self.bus.joints.index(joint)
+        if angle is not None and self.bus.servos[servo].body.torque:
+            raise EmulatorError(f"{joint} has torque: a hand would not move it; release the arm first")
+        self._plant.lead(servo, angle)
+        return {"stamp": self._clock()}
 
     def _statistics(self) -> dict[str, float]:
         return {

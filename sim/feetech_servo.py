@@ -2,7 +2,8 @@
 
 Written from Feetech's STS3215 memory table, and on purpose not from `drivers.feetech_codec`, so that each checks the
 other. Emulated: position mode, homing offset, position limits, speed and acceleration, torque limit, EEPROM lock,
-status level, alarms of voltage, heat and overload. Stored without effect: gains, other modes, goal time.
+status level, alarms of voltage, heat and overload, an encoder that begins anew with each turn. Stored without effect:
+gains, other modes, goal time.
 """
 
 from __future__ import annotations
@@ -271,7 +272,7 @@ class FeetechServo(TableServo):
     def _measure(self) -> None:
         """Measure into the present registers."""
         sensed = self.body.sense()
-        position, velocity, load = sensed.position - self._offset, sensed.velocity, round(sensed.load * 1000)
+        position, velocity, load = self._shown(sensed.position), sensed.velocity, round(sensed.load * 1000)
         current = round(sensed.load * STALL_CURRENT)
         _PRESENT.pack_into(
             self.memory,
@@ -285,6 +286,11 @@ class FeetechServo(TableServo):
             not -MOVING_SPEED <= velocity <= MOVING_SPEED,
             current if current >= 0 else encode_signed(current, POSITION_SIGN),
         )
+
+    def _shown(self, position: int) -> int:
+        """What the servo says of a position on the encoder's own scale: without limits, turns are counted."""
+        shown = position - self._offset
+        return shown % COUNTS_PER_TURN if self._limits != (0, 0) else shown
 
     def _calibrate(self) -> None:
         """Choose the homing offset that makes the present position the centre."""
@@ -309,7 +315,8 @@ class FeetechServo(TableServo):
         low, high = self._limits
         if low or high:  # both 0: multi-turn, no limits
             goal = min(max(goal, low), high)
-        goal += self._offset
+        present = self.body.sense().position
+        goal += present - self._shown(present)  # on the encoder's own scale, on the turn on which the servo is
         torque = memory[TORQUE] != 0
         if self._overload_side and not self._overload_imposed:
             relieved = (goal - self.body.sense().position) * self._overload_side < 0

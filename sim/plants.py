@@ -54,6 +54,7 @@ class WorldPlant:
         self._strengths = [0.0] * len(mounts)
         self._jammed: dict[int, float] = {}  # joint -> angle
         self._held: Array | None = None
+        self._led: dict[int, float] = {}  # joint -> angle, of those that a hand moves
         self._changed = True
         self.placed()
 
@@ -75,6 +76,7 @@ class WorldPlant:
         self._strengths[servo] = strength
         if strength:
             self._resting = False
+            self._led.pop(int(self._joints[servo]), None)  # a hand lets go of what begins to move
         self._goals[servo] = goal
         self._changed = True
 
@@ -103,6 +105,15 @@ class WorldPlant:
         self._held = pose
         self._changed = True
 
+    def lead(self, servo: int, angle: float | None) -> None:
+        """A hand moves the joint of `servo` to `angle` (rad) and keeps it there; None: it lets go."""
+        joint = int(self._joints[servo])
+        if angle is None:
+            self._led.pop(joint, None)
+        else:
+            self._led[joint] = angle
+        self._changed = True
+
     def step(self, substeps: int) -> None:
         """Hand over the goals and advance physics."""
         if self._changed:
@@ -126,7 +137,7 @@ class WorldPlant:
                     targets[joint], strengths[joint] = angles[leader], self._strengths[leader]
         if self._held is not None:
             targets, strengths = self._held.copy(), np.ones(self._placed.size)
-        for joint, angle in self._jammed.items():
+        for joint, angle in (self._led | self._jammed).items():
             targets[joint], strengths[joint] = angle, 1.0
         self._world.set_torque(strengths)
         self._world.set_targets(targets)

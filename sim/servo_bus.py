@@ -93,7 +93,7 @@ class ServoBus:
         self.wire, self.servos = wire, tuple(servos)
         self.requests = 0  # sound requests seen
         self.eeprom_changed = False
-        self._joints = tuple(joints)
+        self.joints = tuple(joints)
         self._baud_true = baud_true
         self._baudrate: int | None = None  # of the client; None: every servo understands
         self._listeners: dict[int, list[TableServo]] | None = None  # by id; None: to be found out
@@ -105,7 +105,7 @@ class ServoBus:
         self._heard = False
         self._noise = LineNoise(rng or np.random.default_rng(0))
         known: dict[str, Sequence[object]] = {"ids": [id for servo in self.servos for id in servo.ids]}
-        self.faults = Faults(known | {"joint": self._joints, "camera": cameras})
+        self.faults = Faults(known | {"joint": self.joints, "camera": cameras})
         self.faults.subscribe(self._noise)
         self.faults.subscribe(self._on_fault)
         for servo in self.servos:
@@ -248,7 +248,7 @@ class ServoBus:
             self._silent = arguments["ids"] if begins else frozenset()
             self._listeners = None
         elif fault.name == "stuck":
-            for servo, joint in zip(self.servos, self._joints, strict=True):
+            for servo, joint in zip(self.servos, self.joints, strict=True):
                 if joint == arguments["joint"]:
                     servo.body.stuck = begins
         elif fault.name == "sag":

@@ -52,6 +52,7 @@ def camera(
 ) -> int:
     """A camera's lens from views of a board that is moved before it, or from pictures. Exit code 1: not replaced."""
     from calibration.board import parse_board
+    from calibration.files import outputs_beside
     from calibration.views import Gathering
     from drivers.config import load_robot
     from runtime import calibrate_camera as work
@@ -71,7 +72,7 @@ def camera(
             found, capture = work.capture_live(
                 config, name, made, operator, lambda now: status.update(work.guidance(now.gathering, now.last))
             )
-    path, robot_file = work.outputs(robot, found, out)
+    path, robot_file = outputs_beside(robot, found, out)
     drawn = picture or path.with_suffix(".png")
     result = work.conclude(made, capture, drawn, date=date or Date.today().isoformat())
     for line in work.describe(result):
@@ -82,6 +83,34 @@ def camera(
     return 0 if work.store(result, found, path, robot_file, operator) else DECLINED
 
 
+def joints(
+    robot: Robot = "emulated",
+    out: Annotated[Path | None, typer.Option(help="The calibration's file; default: beside the robot's.")] = None,
+    take: Annotated[Path | None, typer.Option("--import", help="Take LeRobot's calibration (JSON), no sweep.")] = None,
+    give: Annotated[Path | None, typer.Option("--export", help="Write the result as LeRobot's JSON as well.")] = None,
+    restore: Annotated[
+        bool, typer.Option("--restore", help="Write the stored calibration into the servos: after one was replaced.")
+    ] = False,
+    verify: Annotated[bool, typer.Option(help="Move each joint a little afterwards, to see that it obeys.")] = True,
+    seed: Annotated[int, typer.Option(min=0, help="Of an emulated arm: how its servos are mounted.")] = 0,
+    date: Today = None,
+    yes: Yes = False,
+    json: Json = None,
+) -> int:
+    """Servo offsets and zeros: sweep every joint by hand, show the centre pose. Exit code 1: nothing was written."""
+    from drivers.config import load_robot
+    from runtime.calibrate_joints_session import Wish, calibrate
+    from runtime.calibrate_operator import ConsoleOperator
+    from runtime.report import write_json
+
+    operator = ConsoleOperator(make_console(), yes=yes)
+    wish = Wish(date or Date.today().isoformat(), out, take, give, restore, verify, seed)
+    figures = calibrate(load_robot(robot), robot, wish, operator)
+    if figures is not None and json is not None:
+        write_json(json, figures)
+    return DECLINED if figures is None else 0
+
+
 def make_app() -> typer.Typer:
     """The verb with its parts."""
     app = typer.Typer(
@@ -90,5 +119,6 @@ def make_app() -> typer.Typer:
         rich_markup_mode=None,
     )
     app.command("board")(board)
+    app.command("joints")(joints)
     app.command("camera")(camera)
     return app

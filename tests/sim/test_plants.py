@@ -107,3 +107,15 @@ def test_a_trace_line_is_stamp_id_goal_torque_present() -> None:
     trace.flush()
     trace.flush()
     assert file.getvalue().splitlines()[2:] == ["7,4,-3,0,12"]
+
+
+def test_a_hand_leads_a_limp_joint_and_lets_go_when_it_gets_torque(world: World) -> None:
+    plant = WorldPlant(world)
+    plant.lead(0, 0.8)
+    for _ in range(200):
+        plant.step(1)
+    assert world.joint_positions()[0] == pytest.approx(0.8, abs=0.02)
+    plant.drive(0, counts(0.0), 1.0)
+    for _ in range(200):
+        plant.step(1)
+    assert world.joint_positions()[0] == pytest.approx(0.0, abs=0.02)
