@@ -1,9 +1,9 @@
 """Where a joint's zero is on its servo's encoder: from its travel first, then from a pose that a person can see.
 
 Knows no bus and no protocol: counts come in, offsets and zeros go out. An encoder counts a turn and begins
-anew: a joint's travel may cross the seam between its last count and 0. Readings are therefore followed from one to the next, and
-the homing offset is chosen so that the seam lies outside the travel; where the person happened to hold the joint when
-Enter was pressed cannot put it inside.
+anew: a joint's travel may cross the seam between its last count and 0. Readings are therefore followed from one to the
+next, and the homing offset is chosen so that the seam lies outside the travel; where the person happened to hold the
+joint when Enter was pressed cannot put it inside.
 """
 
 from __future__ import annotations

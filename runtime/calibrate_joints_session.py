@@ -123,7 +123,7 @@ def _opened(config: RobotConfig, seed: int, operator: Operator) -> Iterator[tupl
     with EmulatorProcess(mounted, seed=seed) as emulator:
         names = [joint.name for joint in config.arm.joints]
         pose = dict(zip(names, config.arm.home or [0.0] * len(names), strict=True))
-        hand = Hand(config.arm, emulator.hand, time.sleep, pose, dict(zip(names, unsteady, strict=True)))
+        hand = Hand(config.arm, emulator.lead, time.sleep, pose, dict(zip(names, unsteady, strict=True)))
         yield emulator.on_devices(config), HandOperator(hand, operator.say)
 
 

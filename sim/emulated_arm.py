@@ -285,7 +285,7 @@ class Emulator:
             "motion": lambda: self._flush(self._motion, self._motion_path, "motion is", "--motion"),
             "frame": self._frame,
             "stats": self._statistics,
-            "hand": self._hand,
+            "lead": self._lead,
             "ready": self.ready,
         }
 
@@ -349,7 +349,7 @@ class Emulator:
         image = self._world.render(camera)
         return {"shape": image.shape, "rgb": base64.b64encode(image.tobytes()).decode()}
 
-    def _hand(self, joint: str, angle: float | None) -> dict[str, int]:
+    def _lead(self, joint: str, angle: float | None) -> dict[str, int]:
         if joint not in self.bus.joints:
             raise EmulatorError(f"there is no joint {joint}; there are {', '.join(self.bus.joints)}")
         servo = self.bus.joints.index(joint)

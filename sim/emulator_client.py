@@ -82,11 +82,11 @@ class EmulatorClient:
         answer = self._asking.ask("frame", camera=camera)
         return np.frombuffer(base64.b64decode(answer["rgb"]), dtype=np.uint8).reshape(answer["shape"])
 
-    def hand(self, joint: str, angle: float | None) -> int:
+    def lead(self, joint: str, angle: float | None) -> int:
         """A person's hand takes a joint without torque to `angle` (rad), as fast as it turns, against its stop if need
         be, and keeps it there until it is told another or None. Returns the monotonic time, ns.
         """
-        return int(self._asking.ask("hand", joint=joint, angle=angle)["stamp"])
+        return int(self._asking.ask("lead", joint=joint, angle=angle)["stamp"])
 
     def stats(self) -> dict[str, float]:
         """`substeps` of physics done, `skipped` to keep up with real time, `lag_max_ms`, bus `requests`,
