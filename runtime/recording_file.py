@@ -10,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mcap.data_stream import RecordBuilder
-from mcap.records import Channel, DataEnd, Footer, Metadata, Schema
+from mcap.records import Channel, ChunkIndex, DataEnd, Footer, Metadata, Schema
 from mcap.writer import Writer
 
 from runtime.recording import MAGIC, RecordingError
@@ -66,6 +67,42 @@ class _Pending:
         return data
 
 
+class _ChunkIndexes:
+    """The MCAP writer's list of chunk indexes, on disk instead of in memory, which they fill at 18 MB an hour.
+
+    They are spooled, as they stand in a file's summary, to an unnamed file in the recording's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        descriptor, name = tempfile.mkstemp(dir=folder)
+        os.unlink(name)
+        self._spool = os.fdopen(descriptor, "w+b")
+
+    def append(self, index: ChunkIndex) -> None:
+        builder: Any = RecordBuilder()
+        index.write(builder)
+        self._spool.write(builder.end())
+
+    def __iter__(self) -> Iterator[_Encoded]:
+        self._spool.seek(0)
+        while data := self._spool.read(CHUNK_BYTES):
+            yield _Encoded(data)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # what was buffered, on a disk that is full
+            self._spool.close()
+
+
+class _Encoded:
+    """Records that are bytes already."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def write(self, builder: Any) -> None:
+        builder.write(self._data)
+
+
 class RecordingFile:
     """Messages into a new file at `path`. After an `OSError` of any method, call `abandon`; nothing else is allowed."""
 
@@ -78,6 +115,9 @@ class RecordingFile:
         self._safe = [0]  # lengths at which the file may be cut: now, and back to where an ending fits for certain
         stream: Any = self._pending
         self._writer: Any = Writer(stream, chunk_size=CHUNK_BYTES)  # Any: half of mcap's writer has no types
+        self._indexes = _ChunkIndexes(path.parent)
+        # It has no setting for where they are kept; tests/runtime/test_recorder.py notices when the name changes.
+        vars(self._writer)["_Writer__chunk_indices"] = self._indexes
         self._writer.start(profile="", library="gato-arm")
         self._writer.add_metadata("gato_arm", dict(metadata))
         self._channels: dict[str, int] = {}
@@ -145,6 +185,7 @@ class RecordingFile:
 
     def close(self) -> None:
         """Close the descriptor; may be called more than once. Never raises."""
+        self._indexes.close()
         if self._descriptor >= 0:
             with contextlib.suppress(OSError):
                 os.close(self._descriptor)

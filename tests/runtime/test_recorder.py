@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from drivers.arm import JointState, frozen
 from runtime.loop import Step
 from runtime.recorder import FILE_NAME, WARNING, Recorder
 from runtime.recording import Recording, RecordingError
+from runtime.recording_file import RecordingFile
 from runtime.servo import Target
 from runtime.servo_process import ServoProcess
 from runtime.servo_state import ServoCounters, ServoState, Split
@@ -225,6 +227,29 @@ def test_every_tick_of_the_servo_process_is_recorded_to_its_last(tmp_path: Path)
     assert ticks[-1]["state"] == "idle", "released"
     asked = next(tick for tick in ticks if tick["state"] == "running")
     assert asked["asked"] is not None and asked["command"] != asked["positions"]
+
+
+def test_memory_does_not_grow_with_the_recording_and_every_chunk_is_in_its_index(tmp_path: Path) -> None:
+    file = RecordingFile(tmp_path / "long.mcap", {})
+    sizes = []
+    tracemalloc.start()
+    try:
+        for chunk in range(600):
+            for topic in range(8):
+                file.message(f"/topic{topic}", "foxglove.Log", chunk, {"message": "x"})
+            file.commit()
+            if chunk in (100, 599):
+                sizes.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    file.finish({})
+    assert sizes[1] - sizes[0] < 20_000  # 500 indexes of 8 topics are 450 kB in memory
+    with file.path.open("rb") as written:
+        summary = make_reader(written).get_summary()
+        assert summary is not None and len(summary.chunk_indexes) == 600
+        assert all(len(index.message_index_offsets) == 8 for index in summary.chunk_indexes)
+        assert len(list(make_reader(written, validate_crcs=True).iter_messages(topics=["/topic5"]))) == 600
+    assert [entry.name for entry in tmp_path.iterdir()] == ["long.mcap"]
 
 
 def test_a_recording_is_never_overwritten(whole: Path) -> None:
