@@ -181,8 +181,8 @@ def _play(
     except StageFault as fault:
         played.exit_code, played.ending = FAULTED, f"stopped by a fault: {fault}"
     except KeyboardInterrupt:
-        recorder.event(None, "operator", "interrupted: decelerate, hold, release")
-        played.exit_code, played.ending = INTERRUPTED, "interrupted: the arm was decelerated, held and released"
+        recorder.event(None, "operator", "interrupted: decelerate, hold, lower, release")
+        played.exit_code, played.ending = INTERRUPTED, "interrupted: the arm was stopped, lowered and released"
 
 
 class _Operator:

@@ -51,6 +51,7 @@ class ServoLoop:
         self._following: Following | None = None
         self._lowering: Lowering | None = None
         self._giving_way: GivingWay | None = None
+        self._obstructed = False
         self._asked: Array | None = None
         self._reasons: tuple[str, ...] = ()
         self._history: deque[FaultEntry] = deque(maxlen=HISTORY)
@@ -58,6 +59,18 @@ class ServoLoop:
         self._split = Split()
         self.fault_record: tuple[FaultEntry, ...] = ()
         self.report: ReleaseReport | None = None
+
+    @property
+    def obstructed(self) -> bool:
+        """A joint was kept from its command, and nobody has reset that fault: something is in the arm's way."""
+        return self._obstructed
+
+    @property
+    def can_lower(self) -> bool:
+        """Whether `lower` would do more than hold: there is a rest pose, torque, a bus, and nothing in the way."""
+        tally = self._tally
+        reachable = not (tally.reads.in_a_row or tally.writes.in_a_row)
+        return self.settings.rest is not None and self.supervisor.energised and reachable and not self._obstructed
 
     # ---- requests, between ticks
 
@@ -148,7 +161,7 @@ class ServoLoop:
         self._joints = self.arm.read()
         self.take_over()
         self.supervisor.reset()
-        self.fault_record = ()
+        self.fault_record, self._obstructed = (), False
         self._watch.forget()
         tally.reads.in_a_row = tally.writes.in_a_row = tally.overruns.in_a_row = 0
 
@@ -310,6 +323,7 @@ class ServoLoop:
         if trouble.blocked:
             self._stop(Stop.HOLD)
             self._giving_way = GivingWay(self.clock.now()) if trouble.pushes else None
+            self._obstructed |= trouble.pushes
         elif new and self.settings.safety.stop == "lower":
             self.lower()
 

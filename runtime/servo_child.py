@@ -31,6 +31,8 @@ from runtime.supervisor import RefusedError, State, Stop
 PROMISE_NS = 250 * MILLISECOND  # 25 ticks: a servo process that is silent for longer hangs
 STILL = 0.05  # rad/s, of a joint that counts as at rest: two steps of an XL330's own resolution
 SETTLING_NS = SECOND // 2  # at most, from the command's rest to that of the joints
+BEFORE_LOWERING_NS = SECOND  # at the end of a run: for whoever stands near to see what is coming
+KEPT_NS = 8 * SECOND  # in which an operator who has stopped the end may lower the arm or switch its power off
 LONG_PROMISE_NS = 5 * SECOND  # while torque is switched: some ten bus transactions, each with its retries
 
 STOPPED = {
@@ -129,6 +131,8 @@ class _Child:
         self._ending: tuple[int, bool] | None = None  # the request to answer, and whether to release
         self._exit_at: int | None = None  # ns, once the policy process is gone
         self._at_rest_since: int | None = None  # ns, of the command; the joints come after it
+        self._lowered = False  # at the end of the run, as far as that was possible
+        self._kept: int | None = None  # ns, since an operator has stopped the end: nothing more moves by itself
         self._terminated = False
 
     def run(self) -> None:
@@ -171,7 +175,7 @@ class _Child:
             self._at_rest_since = None
         if self._ending is not None and at_rest:
             number, release = self._ending
-            if release and not self._settled():
+            if release and not self._let_down():
                 return False
             report = (self._loop.report or self._release()) if release else None
             self._block.write_state(loop.state())
@@ -179,6 +183,23 @@ class _Child:
             return True
         left_alone = self._exit_at is not None and loop.clock.now() >= self._exit_at
         return at_rest and (self._terminated or left_alone)
+
+    def _let_down(self) -> bool:
+        """Whether an arm at rest may be released: one that has a rest pose is held for a moment and lowered to it."""
+        loop = self._loop
+        if loop.report is not None:
+            return True
+        if self._kept is not None:
+            return loop.clock.now() - self._kept >= KEPT_NS
+        if not self._settled():
+            return False
+        if self._lowered or not loop.can_lower:
+            return True
+        assert self._at_rest_since is not None  # it has settled
+        if loop.clock.now() - self._at_rest_since >= BEFORE_LOWERING_NS:
+            self._lowered = True
+            loop.lower()
+        return False
 
     def _settled(self) -> bool:
         """The joints have come to rest behind the command, or have had the time for it."""
@@ -189,12 +210,17 @@ class _Child:
         return still or now - self._at_rest_since > SETTLING_NS
 
     def _release(self) -> ReleaseReport:
+        """Switch torque off, but not where something holds the arm up or an operator has stopped it on its way."""
+        loop = self._loop
+        kept = ReleaseReport((), loop.arm.spec.joint_names)
+        if (loop.obstructed or self._kept is not None) and loop.supervisor.energised:
+            return kept
         self._promise(LONG_PROMISE_NS)
         try:
-            return self._loop.release()
+            return loop.release()
         except ArmError as error:
-            self._loop.fault(f"release: {error}")
-            return ReleaseReport((), self._loop.arm.spec.joint_names)
+            loop.fault(f"release: {error}")
+            return kept
 
     def _watch_parent(self, now: int) -> None:
         if self._exit_at is not None:
@@ -237,9 +263,7 @@ class _Child:
             elif name == "fault_record":
                 content = loop.fault_record
             elif name == "stop":
-                if argument and self._settings.servo.safety.stop == "lower":
-                    loop.lower()
-                elif not (argument and loop.supervisor.lowering):
+                if not (argument and loop.supervisor.lowering):
                     loop.hold()
                 self._ending = (number, bool(argument))
                 return
@@ -274,6 +298,8 @@ class _Child:
         with contextlib.suppress(ArmError):  # power that does not go off is tried again, tick by tick
             self._loop.stop(category, STOPPED[category])
             self._last_stop = number
+            held = self._ending is not None and category is Stop.HOLD
+            self._kept = self._loop.clock.now() if held else None
 
     def _take_target(self) -> None:
         found = self._block.read_target()

@@ -211,9 +211,11 @@ class ServoProcess:
         return record
 
     def stop(self, release: bool = True) -> ReleaseReport | None:
-        """Decelerate, hold, switch torque off if `release`, and end the process; None without `release`.
+        """Decelerate, hold, and end the process; with `release`, lower the arm to its rest pose first, if it has one,
+        and switch torque off there. None without `release`.
 
-        A process that could not do so any more reports every joint as still energised. May be called more than once;
+        Where the arm rests on something, or an operator stops it on its way down, torque stays on, and is reported. A
+        process that could not do so any more reports every joint as still energised. May be called more than once;
         later calls return None.
         """
         if self._process is None:

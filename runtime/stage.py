@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -253,7 +254,8 @@ def real_time_stage(
 ) -> Iterator[RealTimeStage]:
     """A real or emulated robot, put together for `with` and taken apart after it.
 
-    Whatever happens inside, the arm decelerates, holds and is released before the cameras and the emulator go.
+    Whatever happens inside, the arm decelerates, holds, is lowered to its rest pose if it has one, and released there
+    before the emulator goes.
     `ask` puts a yes-or-no question to the operator (None: nobody is there), `say` tells a line; an emulated arm
     writes what its servos are told to `trace`. `follow` is given the servo ticks, as a recorder reads them, and
     `listen` what an operator's stop is told to; what it returns is in force before anything moves. An episode begins at
@@ -284,6 +286,9 @@ def real_time_stage(
             clock=clock,
         )
         servo.open()
+        stack.callback(servo.stop)  # should one of the next two lines fail; later it does nothing
+        if listen is not None:  # to the end of the run: the arm is lowered there
+            stack.enter_context(listen(servo.request_stop))
         stack.callback(_stop, servo, say)
         prefer_to_be_killed()
         if follow is not None:
@@ -292,8 +297,6 @@ def real_time_stage(
         for camera in cameras.values():
             stack.callback(camera.close)
             camera.connect()
-        if listen is not None:
-            stack.enter_context(listen(servo.request_stop))
         yield RealTimeStage(
             policy,
             cameras,
@@ -308,9 +311,24 @@ def real_time_stage(
 
 
 def _stop(servo: ServoProcess, say: Callable[[str], None]) -> None:
-    report = servo.stop(release=True)
+    with _uninterrupted():
+        report = servo.stop(release=True)
     if report is not None and report.still_energised:
         say(f"still energised: {', '.join(report.still_energised)}; switch the arm's power off before touching it")
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Within, Ctrl-C and SIGTERM do nothing: the arm is on its way down, and keys stop it there."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _image_size(config: RobotConfig) -> tuple[int, int]:

@@ -130,6 +130,8 @@ class Session:
         run, self._run = self._run, None
         if run is None:
             return
+        if not any(observed.plan.fatal for observed in self._pending):
+            run.ask("stop", category=0)  # nothing is judged any more: no need to lower the arm first
         left = run.end()
         recorded: Recorded | None = None
         unreadable = ""

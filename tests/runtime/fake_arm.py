@@ -148,6 +148,14 @@ class SilentArm(LoggingArm):
             raise ArmError("/dev/ttyACM0: no servo answers")
 
 
+class BlockedArm(LoggingArm):
+    """Something holds its first joint."""
+
+    def __init__(self, log: Path) -> None:
+        super().__init__(log)
+        self.stuck = (0,)
+
+
 class CrashingArm(LoggingArm):
     """Has a defect that nobody thought of, in the process that moves it."""
 

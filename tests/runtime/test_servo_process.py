@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from runtime.servo import ServoSettings, Target
 from runtime.servo_process import ServoProcess
 from runtime.stop_button import EVENT
 from runtime.supervisor import RefusedError, State, Stop
-from tests.runtime.fake_arm import SPEC, START, AbsentArm, CrashingArm, LoggingArm, SilentArm
+from tests.runtime.fake_arm import SPEC, START, AbsentArm, BlockedArm, CrashingArm, LoggingArm, SilentArm
 
 ROOT = Path(__file__).parents[2]
 FAR = START + np.array([1.5, -1.0, 1.0])
@@ -293,13 +294,61 @@ def test_an_operator_s_stop_needs_no_answer(
     assert servo.state().fault is None, "a stop from before the reset is over"
 
 
-def test_with_stop_lower_the_end_of_a_run_lowers(log: Path) -> None:
-    settings = ServoSettings.of(SafetyConfig(stop="lower"), list(REST))
-    with ServoProcess(functools.partial(LoggingArm, log), SPEC, settings=settings) as servo:
-        servo.start()
-        run_targets(servo, 3)
+@pytest.mark.parametrize("interrupted", ["moving", "fault", "lowering"])
+def test_at_the_end_of_a_run_the_arm_is_held_lowered_and_released(
+    lowerable: ServoProcess, log: Path, interrupted: str
+) -> None:
+    lowerable.start()
+    run_targets(lowerable, 3)
+    if interrupted == "fault":
+        lowerable.fault("a camera died")
+    elif interrupted == "lowering":
+        lowerable.request_stop(Stop.LOWER)
+        time.sleep(0.3)
+    report = lowerable.stop()
+    assert report is not None and report.released == SPEC.joint_names
     assert kinds(log) == ["hold", "write", "release", "close"]
     np.testing.assert_allclose(entries(log)[-1][2], REST, atol=1e-5)
+    moved = np.array([positions for _, what, positions in entries(log) if what == "write"])
+    still = ~np.diff(moved, axis=0).any(axis=1)
+    held = max(len(run) for run in "".join("x" if rests else " " for rests in still).split())
+    assert (held > 80) is (interrupted != "lowering"), "it is held for a second, and then lowered"
+
+
+@pytest.mark.parametrize(("then", "end"), [(Stop.LOWER, "release"), (Stop.POWER_OFF, "release"), (None, "write")])
+def test_an_operator_may_stop_the_arm_on_its_way_down(
+    lowerable: ServoProcess, log: Path, then: Stop | None, end: str
+) -> None:
+    servo = lowerable
+    servo.start()
+    run_targets(servo, 8)
+    with ThreadPoolExecutor(1) as threads:
+        stopping = threads.submit(servo.stop)
+        view = servo.ticks()
+        wait_for(lambda: (state := view.read_state()) is not None and state.state is State.STOPPING)
+        wait_for(lambda: (state := view.read_state()) is not None and state.state is State.HOLDING)
+        time.sleep(1.3)
+        servo.request_stop(Stop.HOLD)
+        wait_for(lambda: (state := view.read_state()) is not None and state.state is State.FAULT)
+        time.sleep(0.3)
+        assert not stopping.done() and "release" not in kinds(log)
+        if then is not None:
+            servo.request_stop(then)
+        report = stopping.result()
+        view.close()
+    assert report is not None and (report.still_energised == SPEC.joint_names) is (then is None)
+    assert kinds(log)[-2:] == [end, "close"]
+
+
+def test_an_arm_that_is_held_up_is_not_let_go(log: Path) -> None:
+    servo = ServoProcess(functools.partial(BlockedArm, log), SPEC, settings=ServoSettings(rest=REST))
+    servo.open()
+    servo.start()
+    run_targets(servo, 40)
+    assert fault_of(servo).startswith("tracking: pan")
+    report = servo.stop()
+    assert report is not None and report.still_energised == SPEC.joint_names
+    assert "release" not in kinds(log)
 
 
 def test_a_fault_seen_by_the_policy_is_latched(servo: ServoProcess) -> None:
