@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from drivers.config import load_robot
 from policies.dataset import Episode, Facts
 from policies.dataset_writer import DatasetWriter
-from runtime.demonstration import EpisodeBuilder
+from runtime.demonstration import EpisodeBuilder, describe_robot
 from runtime.evaluate import EXPERT, image_size, make_policy, spread, verified
 from runtime.report import SUCCESS, EpisodeOutcome
 
@@ -47,6 +48,7 @@ class CollectSettings:
     driver: str = EXPERT  # or a policy whose states the demonstrator labels
     noise: float = 0.0
     keep_failures: bool = False
+    robot: str = "simulated"  # or the name or file of one whose world is its own
 
 
 def collect(
@@ -63,9 +65,12 @@ def collect(
     finished episodes are in the dataset. Raises `DatasetError`, `PolicyError` and `TaskError`.
     """
     from runtime.lockstep import CAMERAS
-    from sim.so101 import SPEC
     from sim.world import COLOURS
 
+    config = load_robot(settings.robot)
+    # Of a world that is like no other, the symmetries do not hold for which the learner wants to know the blocks.
+    own_world = config.simulation is not None
+    blocks = [f"{colour}.{axis}" for colour in COLOURS for axis in "xyz"]
     driver = None if settings.driver == EXPERT else verified(settings.driver)
     size = image_size(driver)
     kept = 0
@@ -73,11 +78,11 @@ def collect(
         folder,
         fps=RATE,
         images=dict.fromkeys(CAMERAS, size),
-        joint_names=SPEC.joint_names,
-        robot_type="so101",
-        extra={BLOCK_POSITIONS: [f"{colour}.{axis}" for colour in COLOURS for axis in "xyz"]},
+        joint_names=config.arm.spec().joint_names,
+        robot_type=config.name,
+        extra={} if own_world else {BLOCK_POSITIONS: blocks},
     ) as writer:
-        run = partial(_drive, settings, driver, size)
+        run = partial(_drive, settings, driver, size, writer.add_robot(describe_robot(config)), not own_world)
         for collected in spread(run, range(episodes), workers, ordered=True):
             if collected.episode is not None:
                 writer.add(collected.episode)
@@ -116,7 +121,10 @@ class _Labelled:
         return action
 
 
-def _drive(settings: CollectSettings, driver: Path | None, size: tuple[int, int], index: int) -> Collected:
+def _drive(
+    settings: CollectSettings, driver: Path | None, size: tuple[int, int], robot: str, privileged: bool, index: int
+) -> Collected:
+    """Episode `index` on the robot of that fingerprint; `privileged`: with where the blocks are."""
     from runtime.lockstep import run_lockstep, task_of
 
     seed = settings.seed + index
@@ -129,10 +137,11 @@ def _drive(settings: CollectSettings, driver: Path | None, size: tuple[int, int]
         return labelled[0]
 
     with EpisodeBuilder() as builder:
-        result = run_lockstep(make, asked, seed, image_size=size, subscribers=[builder]).result
+        result = run_lockstep(make, asked, seed, robot=settings.robot, image_size=size, subscribers=[builder]).result
         outcome = EpisodeOutcome(index, seed, asked, result.outcome, result.steps, result.seconds)
         if result.steps == 0 or not (result.outcome == SUCCESS or settings.keep_failures):
             return Collected(outcome, None)
-        episode = builder.episode(Facts(seed=seed, outcome=result.outcome, demonstrator=labelled[0].name))
+        episode = builder.episode(Facts(seed, result.outcome, robot, labelled[0].name))
     labels, blocks = (np.stack(rows).astype(np.float32) for rows in (labelled[0].labels, labelled[0].blocks))
-    return Collected(outcome, replace(episode, actions=labels, extra={BLOCK_POSITIONS: blocks}))
+    extra = {BLOCK_POSITIONS: blocks} if privileged else {}
+    return Collected(outcome, replace(episode, actions=labels, extra=extra))

@@ -8,19 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.arm import Array
+from drivers.arm import ArmSpec, Array
 from policies.dataset import Episode, Facts
 from policies.dataset_images import encode_png
+from policies.policy import Action, Observation, Policy
 from runtime.loop import EpisodeInfo, EpisodeResult, Step
 
 if TYPE_CHECKING:
     from drivers.config import RobotConfig
 
+NOISE = 0.006  # rad, standard deviation of the noise on a target
+PUSHES = 0.04  # a step: one or two in an episode of three seconds
+PUSH_STEPS = (2, 8)  # so many steps, the end excluded
+PUSH = 0.04  # rad a step, standard deviation
 JOINTS, TARGETS = "joint_positions", "joint_targets"  # names of an observation's proprioception
 
 
@@ -85,6 +91,41 @@ class EpisodeBuilder:
 
 def _matrix(rows: list[Array]) -> NDArray[np.float32]:
     return np.stack(rows).astype(np.float32)
+
+
+class Disturbed:
+    """A policy whose arm is pushed about while it drives: a demonstrator is seen coming back from where it would not go.
+
+    Small noise on every step, and now and then a push of some steps. `wanted` is what the policy itself wanted at each
+    step of the episode: the label, where the disturbed target is what was executed.
+    """
+
+    def __init__(self, policy: Policy, spec: ArmSpec, rng: np.random.Generator) -> None:
+        self.name, self.rate = policy.name, policy.rate
+        self._policy, self._spec, self._rng = policy, spec, rng
+        self.wanted: list[Array] = []
+        self._left = 0  # steps of the push that is under way
+        self._push = np.zeros(spec.joints)
+
+    def reset(self, task: str) -> None:
+        self._policy.reset(task)
+        self.wanted, self._left = [], 0
+
+    def act(self, observation: Observation) -> Action:
+        action = self._policy.act(observation)
+        self.wanted.append(action.targets)
+        rng = self._rng
+        if self._left == 0 and rng.random() < PUSHES:
+            self._left = int(rng.integers(*PUSH_STEPS))
+            self._push = rng.normal(0.0, PUSH, self._spec.joints)
+        noise = self._push if self._left else rng.normal(0.0, NOISE, self._spec.joints)
+        self._left = max(0, self._left - 1)
+        disturbed = np.clip(action.targets + noise, self._spec.position_min, self._spec.position_max)
+        return replace(action, targets=disturbed)
+
+    def labels(self) -> NDArray[np.float32]:
+        """`wanted` as an episode has it, (T, n)."""
+        return _matrix(self.wanted)
 
 
 def describe_robot(config: RobotConfig) -> dict[str, object]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from policies.dataset_format import INFO_PATH
 from policies.dataset_writer import DatasetWriter
 from policies.policy import Action, Observation, Policy
 from runtime.clock import SECOND, Clock, MonotonicClock
-from runtime.demonstration import EpisodeBuilder, describe_robot
+from runtime.demonstration import Disturbed, EpisodeBuilder, describe_robot
 from runtime.evaluate import EXPERT
 from runtime.keys import KeyListener
 from runtime.leader import NO_TOKENS, Leader, LeaderPolicy
@@ -32,7 +32,7 @@ from runtime.lockstep import task_of
 from runtime.loop import FAULT, EpisodeResult, Subscriber
 from runtime.progress import Episodes
 from runtime.report import SUCCESS, UNJUDGED, EpisodeOutcome, write_json
-from runtime.run import FAULTED, INTERRUPTED, OK, SimulatedStage, default_policy, one_interrupt
+from runtime.run import FAULTED, INTERRUPTED, OK, default_policy, one_interrupt
 from runtime.sampled import Sampled
 from runtime.stage import EmulatedScene, PersonScene, Scene, Stage, StageFault, real_time_stage
 from runtime.teleop import RATE as LEADER_RATE
@@ -61,6 +61,7 @@ class RecordOptions:
     seed: int = 0
     seconds: float = 12.0  # of an episode, at most
     keep_failures: bool = False
+    disturb: bool = False  # push the arm about while a policy drives it
     videos: bool = False
     json: Path | None = None
 
@@ -141,6 +142,8 @@ def record(options: RecordOptions, console: Console, *, interactive: bool) -> in
 def _record(options: RecordOptions, console: Console, interactive: bool) -> int:
     if (options.leader is None) == (options.policy is None):
         raise ConfigError("who demonstrates? take either --leader or --policy")
+    if options.disturb and options.policy is None:
+        raise ConfigError("--disturb pushes the arm while a policy drives it: take --policy expert")
     config = load_robot(options.robot)
     task_of(0, options.task)  # what cannot be understood must stop us before anything starts
     if not config.cameras:
@@ -150,8 +153,8 @@ def _record(options: RecordOptions, console: Console, interactive: bool) -> int:
         writer = stack.enter_context(_writer(options, config))
         robot = writer.add_robot(describe_robot(config))
         listener = KeyListener(sys.stdin.fileno() if interactive else None, progress.say, MonotonicClock(), KEYS)
-        stage, name = stack.enter_context(_stage(options, config, listener, [progress, builder], progress.say))
-        loop = _Loop(options, writer, builder, progress, Facts(robot=robot, demonstrator=name), recorded)
+        stage, driver = stack.enter_context(_stage(options, config, listener, [progress, builder], progress.say))
+        loop = _Loop(options, writer, builder, progress, Facts(robot=robot), driver, recorded)
         try:
             loop.run(stage)
         except StageFault as fault:
@@ -183,10 +186,11 @@ class _Loop:
         builder: EpisodeBuilder,
         progress: Episodes,
         facts: Facts,
+        driver: Policy,
         recorded: _Recorded,
     ) -> None:
         self._options, self._writer, self._builder, self._progress = options, writer, builder, progress
-        self._facts, self._recorded = facts, recorded
+        self._facts, self._driver, self._recorded = facts, driver, recorded
         self._seed = next_seed(options.out, options.seed)
 
     def run(self, stage: Stage) -> None:
@@ -216,10 +220,13 @@ class _Loop:
             seed=seed,
             outcome=result.outcome,
             robot=self._facts.robot,
-            demonstrator=self._facts.demonstrator,
+            demonstrator=self._driver.name,
             recorded=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        self._writer.add(self._builder.episode(facts))
+        episode = self._builder.episode(facts)
+        if isinstance(self._driver, Disturbed):
+            episode = replace(episode, actions=self._driver.labels())
+        self._writer.add(episode)
         self._recorded.kept += 1
 
 
@@ -239,15 +246,11 @@ def _stage(
     listener: KeyListener,
     subscribers: list[Subscriber],
     say: Callable[[str], None],
-) -> Iterator[tuple[Stage, str]]:
-    """Where episodes are played, and the name of who demonstrates."""
+) -> Iterator[tuple[Stage, Policy]]:
+    """Where episodes are played, and who demonstrates."""
     clock = MonotonicClock()
     if config.arm.driver == "simulated":
-        if options.leader is not None:
-            raise ConfigError("a leader needs time that passes: take --robot emulated, or a real arm")
-        policy = None if options.policy == EXPERT else _open_policy(options, config)
-        yield SimulatedStage(policy, config, subscribers, lambda state: None), policy.name if policy else EXPERT
-        return
+        raise ConfigError("record needs time that passes: take --robot emulated or a real arm; or gato-arm collect")
     prompter = Prompter(listener, say, clock)
     steps = round(options.seconds * CONTROL_RATE)
     with ExitStack() as stack:
@@ -265,6 +268,8 @@ def _stage(
             driver = expert = EmulatedExpert()
         else:
             driver = _open_policy(options, config)
+        if options.disturb:
+            driver = Disturbed(driver, config.arm.spec(), np.random.default_rng([options.seed, 1]))
 
         def start(command: Array) -> Array | None:
             if leader is not None:
@@ -295,7 +300,7 @@ def _stage(
                 make_scene=make_scene,
             )
         )
-        yield stage, driver.name
+        yield stage, driver
 
 
 def _open_policy(options: RecordOptions, config: RobotConfig) -> Policy:

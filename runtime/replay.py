@@ -155,7 +155,13 @@ def _simulated(
     size = next(camera.size for camera in config.cameras.values())
     for index in range(options.times):
         played = run_lockstep(
-            lambda world: policy, episode.task, seed, image_size=size, subscribers=[progress], index=index
+            lambda world: policy,
+            episode.task,
+            seed,
+            robot=options.robot,
+            image_size=size,
+            subscribers=[progress],
+            index=index,
         )
         tell(index, played.result)
 

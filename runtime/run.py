@@ -23,7 +23,7 @@ from policies.policy import Policy, PolicyError
 from runtime.clock import MonotonicClock, SimulatedClock
 from runtime.evaluate import EXPERT
 from runtime.keys import HELP, OperatorKeys
-from runtime.lockstep import ExpertPolicy, LastFrames, run_lockstep, task_of
+from runtime.lockstep import ROBOT, ExpertPolicy, LastFrames, run_lockstep, task_of
 from runtime.loop import FAULT, EpisodeResult, Subscriber
 from runtime.picture import Cell, contact_sheet, save_png
 from runtime.progress import Episodes
@@ -117,7 +117,12 @@ def _run(options: RunOptions, console: Console, interactive: bool) -> int:
         subscribers: list[Subscriber] = [last, progress, recorder]
         if policy is None or simulated:
             _play(
-                options, SimulatedStage(policy, config, subscribers, recorder.on_tick), played, progress, last, recorder
+                options,
+                SimulatedStage(policy, config, subscribers, recorder.on_tick, options.robot),
+                played,
+                progress,
+                last,
+                recorder,
             )
         else:
             operator = _Operator(progress, recorder)
@@ -270,8 +275,10 @@ class SimulatedStage:
         config: RobotConfig,
         subscribers: Sequence[Subscriber],
         on_tick: Callable[[ServoState], None],
+        robot: str = ROBOT,
     ) -> None:
-        """`on_tick` is told every servo tick's state."""
+        """`on_tick` is told every servo tick's state; `robot` is the name or file that `config` was loaded from."""
+        self._robot = robot
         self._policy, self._subscribers, self._on_tick = policy, subscribers, on_tick
         self._size = next(camera.size for camera in config.cameras.values())
         self._clock = SimulatedClock()
@@ -282,6 +289,7 @@ class SimulatedStage:
             make,
             task,
             seed,
+            robot=self._robot,
             image_size=self._size,
             subscribers=self._subscribers,
             on_tick=self._on_tick,

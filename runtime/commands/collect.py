@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from runtime.commands.options import AskedTask, Episodes, Seed, Workers, make_console, say
+from runtime.commands.options import AskedTask, Episodes, Robot, Seed, Workers, make_console, say
 
 
 def collect(
@@ -21,6 +21,7 @@ def collect(
     noise: Annotated[float, typer.Option(min=0.0, max=0.5, help="Standard deviation added to targets, rad.")] = 0.0,
     keep_failures: Annotated[bool, typer.Option("--keep-failures", help="Keep unsuccessful episodes too.")] = False,
     workers: Workers = None,
+    robot: Robot = "simulated",
 ) -> int:
     """Write demonstrations as a LeRobotDataset v3.0 folder."""
     from runtime.collect import CollectSettings
@@ -28,7 +29,7 @@ def collect(
     from runtime.progress import Counting
 
     console = make_console()
-    settings = CollectSettings(seed, task, driver, noise, keep_failures)
+    settings = CollectSettings(seed, task, driver, noise, keep_failures, robot)
     with Counting(console, "collect", episodes) as progress:
         kept = drive(out, episodes, settings, workers=workers, on_result=progress.add)
     say(console, f"{kept} of {episodes} episodes kept in {out}")

@@ -23,8 +23,8 @@ def record(
     policy: Annotated[
         str | None,
         typer.Option(
-            help="Who demonstrates instead of a leader: 'expert' (emulated and simulated arms), a shipped policy's "
-            "name, or an artifact's folder.",
+            help="Who demonstrates instead of a leader: 'expert' (emulated arms), a shipped policy's name"
+            ", or an artifact's folder.",
             metavar="NAME|FOLDER",
         ),
     ] = None,
@@ -33,6 +33,9 @@ def record(
     seed: Seed = 0,
     seconds: Annotated[float, typer.Option(min=1.0, help="How long an episode may take.")] = 12.0,
     keep_failures: Annotated[bool, typer.Option("--keep-failures", help="Keep unsuccessful episodes too.")] = False,
+    disturb: Annotated[
+        bool, typer.Option("--disturb", help="Push the arm about while a policy drives it: it is seen coming back.")
+    ] = False,
     videos: Annotated[bool, typer.Option("--videos", help="Keep images as H.264 instead of lossless PNG.")] = False,
     json: Json = None,
 ) -> int:
@@ -44,5 +47,7 @@ def record(
     from runtime.record import RecordOptions
     from runtime.record import record as keep
 
-    options = RecordOptions(out, robot, leader, policy, task, episodes, seed, seconds, keep_failures, videos, json)
+    options = RecordOptions(
+        out, robot, leader, policy, task, episodes, seed, seconds, keep_failures, disturb, videos, json
+    )
     return keep(options, make_console(), interactive=sys.stdin.isatty() and sys.stdout.isatty())

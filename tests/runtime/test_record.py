@@ -71,9 +71,12 @@ def test_a_recorded_episode_stacks_again(killed: Path, tmp_path: Path) -> None:
 def test_a_recording_goes_on_with_layouts_that_it_has_not_yet(killed: Path) -> None:
     assert next_seed(killed, 700) == 702 and next_seed(killed, 900) == 900
     assert next_seed(killed / "nowhere", 5) == 5
-    words = ["record", "--robot", "simulated", "--policy", "expert", "--out", str(killed), "--seed", "700"]
+    words = ["record", "--policy", "expert", "--out", str(killed), "--seed", "700", "--disturb"]
     assert main([*words, "--episodes", "1"]) == 0
-    assert Dataset(killed).facts(2).seed == 702
+    episode = Dataset(killed)[2]
+    assert episode.facts.seed == 702
+    executed = np.abs(episode.joint_targets[1:] - episode.actions[:-1])
+    assert 0.001 < np.median(executed[:, :5]) < 0.02 and executed[:, :5].max() > 0.02, "noise, and a push"
 
 
 class Typist:
@@ -122,7 +125,8 @@ def test_without_an_operator_nothing_is_asked() -> None:
         (["--policy", "expert", "--leader", "gamepad"], "take either --leader or --policy"),
         (["--policy", "expert", "--robot", "so101"], "looks at the simulator's truth"),
         (["--policy", "expert", "--robot", "so101_leader"], "has no cameras"),
-        (["--leader", "emulated", "--robot", "simulated"], "needs time that passes"),
+        (["--policy", "expert", "--robot", "simulated"], "needs time that passes"),
+        (["--leader", "gamepad", "--disturb"], "take --policy expert"),
         (["--policy", "expert", "--task", "dance"], 'task "dance" is not understood'),
     ],
 )
