@@ -94,7 +94,7 @@ def _matrix(rows: list[Array]) -> NDArray[np.float32]:
 
 
 class Disturbed:
-    """A policy whose arm is pushed about while it drives: a demonstrator is seen coming back from where it would not go.
+    """A policy whose arm is pushed about while it drives: a demonstrator is seen coming back from where it was not.
 
     Small noise on every step, and now and then a push of some steps. `wanted` is what the policy itself wanted at each
     step of the episode: the label, where the disturbed target is what was executed.
