@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from runtime.loop import Step
 
 MOMENTS = 5
-GAP = 2  # pixels between moments
+GAP = 2  # pixels between moments and between cameras
 Image = NDArray[np.uint8]
 
 
@@ -38,7 +38,13 @@ class Film:
             return None
         count = min(moments, len(self._frames))
         chosen = np.linspace(0, len(self._frames) - 1, count).round().astype(int)
-        columns = [np.concatenate(self._frames[index], axis=0) for index in chosen]
+        columns = [_stacked(self._frames[index]) for index in chosen]
         gap = np.zeros((columns[0].shape[0], GAP, 3), dtype=np.uint8)
         parts = [part for column in columns for part in (gap, column)][1:]
         return np.concatenate(parts, axis=1)
+
+
+def _stacked(frames: tuple[Image, ...]) -> Image:
+    """One moment: the cameras one above the other."""
+    gap = np.zeros((GAP, frames[0].shape[1], 3), dtype=np.uint8)
+    return np.concatenate([part for frame in frames for part in (gap, frame)][1:], axis=0)

@@ -23,6 +23,7 @@ from runtime.evaluation.prompted import Told, demonstration_of
 from runtime.evaluation.sensitivity import Probes
 from runtime.evaluation.trial import AS_SHIPPED, PARAPHRASED, WRONG, EvaluationError, Trial
 from runtime.lockstep import ExpertPolicy, run_lockstep
+from runtime.loop import FAULT
 from runtime.report import EpisodeOutcome
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def play(folder: Path | None, trial: Trial) -> Played:
         trial.index,
         trial.seed,
         trial.task,
-        result.outcome,
+        kind_of(result.outcome),
         result.steps,
         result.seconds,
         tuple(round(float(ms), 2) for ms in result.step_ms),
@@ -83,9 +84,16 @@ def play(folder: Path | None, trial: Trial) -> Played:
         episode.sparse,
     )
     measured = {name: value for meter in meters for name, value in meter.measured().items()}
+    if result.outcome.startswith(FAULT):
+        measured["fault"] = result.outcome.removeprefix(FAULT)
     if folder is not None and setting.prompt == PARAPHRASED:
         measured[TRAINED_ON] = told in artifact_at(folder).card.tasks
     return Played(trial, told, outcome, None if outcome.success else film.strip(), measured)
+
+
+def kind_of(outcome: str) -> str:
+    """A fault by what noticed it, without the figures that differ from one to the next; any other outcome as it is."""
+    return ": ".join(outcome.split(": ")[:2]) if outcome.startswith(FAULT) else outcome
 
 
 def _meters(folder: Path | None, trial: Trial, told: str | None) -> list[Shadow | Probes]:

@@ -11,7 +11,7 @@ import pytest
 from policies.policy import PolicyError
 from runtime.evaluate import session, verified
 from runtime.evaluation.film import Film
-from runtime.evaluation.play import REFUSED, TRAINED_ON, Played, play
+from runtime.evaluation.play import REFUSED, TRAINED_ON, Played, kind_of, play
 from runtime.evaluation.prompted import SHOWN, demonstration_of
 from runtime.evaluation.run import run_trials
 from runtime.evaluation.trial import EvaluationError, Setting, Trial, cell_of
@@ -49,7 +49,7 @@ def test_the_shipped_policy_stacks_and_what_it_is_told_decides(shipped: Path) ->
     assert len(right.outcome.step_ms) == right.outcome.steps
     wrong = play(shipped, replace(TRIAL, setting=Setting(prompt="wrong")))
     assert wrong.outcome.outcome == AS_TOLD and wrong.told != TRIAL.task
-    assert wrong.strip is not None and wrong.strip.shape[0] == 128 and wrong.strip.shape[1] > 5 * 64
+    assert wrong.strip is not None and wrong.strip.shape[0] == 2 * 64 + 2 and wrong.strip.shape[1] > 5 * 64
 
 
 def test_a_demonstration_is_the_end_of_one_that_succeeded(shipped: Path) -> None:
@@ -86,6 +86,18 @@ def test_a_policy_that_refuses_a_phrasing_has_an_outcome_and_one_that_refuses_it
         play(shipped, TRIAL)
 
 
+@pytest.mark.parametrize(
+    ("outcome", "kind"),
+    [
+        ("placed beside", "placed beside"),
+        ("fault: guard: table for 1 s: the policy asks for a pose that the arm must not take", "fault: guard"),
+        ("fault: shoulder_lift is 0.41 rad behind", "fault: shoulder_lift is 0.41 rad behind"),
+    ],
+)
+def test_faults_are_of_a_kind(outcome: str, kind: str) -> None:
+    assert kind_of(outcome) == kind
+
+
 def test_a_film_goes_from_the_first_frame_to_the_last() -> None:
     film = Film()
     film.on_episode_start(None)
@@ -94,7 +106,7 @@ def test_a_film_goes_from_the_first_frame_to_the_last() -> None:
     for step in steps:
         film.on_step(step)
     strip = film.strip(3)
-    assert strip is not None and strip.shape == (128, 3 * 64 + 2 * 2, 3)
+    assert strip is not None and strip.shape == (130, 3 * 64 + 2 * 2, 3)
     for column, step in zip((0, 66, 132), (steps[0], steps[5], steps[10]), strict=True):
         assert np.array_equal(strip[:64, column : column + 64], step.observation.images["fixed"])
-        assert np.array_equal(strip[64:, column : column + 64], step.observation.images["wrist"])
+        assert np.array_equal(strip[66:, column : column + 64], step.observation.images["wrist"])
