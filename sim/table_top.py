@@ -108,9 +108,10 @@ def table_depths(
     edges[4] *= far / FAR * EDGE
     depths = far / (far - near) * (_spread(-near * nearness, height, width) + 1)
     corners = edges @ [[0, width - 1, 0, width - 1], [0, 0, height - 1, height - 1], [1, 1, 1, 1]]
-    if corners.min() > EDGE:
+    crossing = edges[corners.min(axis=1) <= EDGE]  # the edges that run through the picture
+    if len(crossing) == 0:
         return depths
-    inside = np.minimum.reduce([_spread(edge, height, width) for edge in edges])
+    inside = np.minimum.reduce([_spread(edge, height, width) for edge in crossing])
     if np.abs(inside).min() < EDGE:
         return None
     depths[inside < 0] = np.inf
