@@ -138,14 +138,14 @@ def demonstrations(settings: FewShotSettings, count: int) -> list[Demonstration]
     raise PolicyError(f'the demonstrator does not manage "{settings.task}": {len(kept)} of {count} demonstrations')
 
 
-class _Watched:
+class Watched:
     """The demonstrator, disturbed; keeps what it saw and wanted."""
 
     name = "demonstrator"
     rate = ExpertPolicy.rate
 
-    def __init__(self, world: World, rng: np.random.Generator) -> None:
-        self._expert, self._rng = ExpertPolicy(world), rng
+    def __init__(self, world: World, rng: np.random.Generator, noise: float = NOISE) -> None:
+        self._expert, self._rng, self._noise = ExpertPolicy(world), rng, noise
         self.steps: list[tuple[Observation, NDArray[np.float64]]] = []
 
     def reset(self, task: str) -> None:
@@ -154,27 +154,31 @@ class _Watched:
     def act(self, observation: Observation) -> Action:
         action = self._expert.act(observation)
         self.steps.append((observation, action.targets))
-        return replace(action, targets=action.targets + self._rng.normal(0.0, NOISE, action.targets.shape))
+        return replace(action, targets=action.targets + self._rng.normal(0.0, self._noise, action.targets.shape))
+
+    def demonstration(self, task: str) -> Demonstration:
+        """All of it."""
+        seen = [observation for observation, _ in self.steps]
+        return Demonstration(
+            task,
+            {camera: np.stack([observation.images[camera] for observation in seen]) for camera in CAMERAS},
+            np.stack([observation.proprioception["joint_positions"] for observation in seen]),
+            np.stack([observation.proprioception["joint_targets"] for observation in seen]),
+            np.stack([targets for _, targets in self.steps]),
+        )
 
 
 def _demonstrated(task: str, seed: int) -> Demonstration | None:
     """One episode; None when it failed."""
-    watched: list[_Watched] = []
+    watched: list[Watched] = []
 
     def make(world: World) -> Policy:
-        watched.append(_Watched(world, np.random.default_rng([seed, 1])))
+        watched.append(Watched(world, np.random.default_rng([seed, 1])))
         return watched[0]
 
     if run_lockstep(make, task, seed).result.outcome != SUCCESS:
         return None
-    seen = [observation for observation, _ in watched[0].steps]
-    return Demonstration(
-        task,
-        {camera: np.stack([observation.images[camera] for observation in seen]) for camera in CAMERAS},
-        np.stack([observation.proprioception["joint_positions"] for observation in seen]),
-        np.stack([observation.proprioception["joint_targets"] for observation in seen]),
-        np.stack([targets for _, targets in watched[0].steps]),
-    )
+    return watched[0].demonstration(task)
 
 
 def _learned(

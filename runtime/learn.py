@@ -96,6 +96,7 @@ def learn(
     *,
     report: Callable[[dict[str, float]], None] = lambda measures: None,
     say: Callable[[str], None] = lambda line: None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, Any]:
     """Train, write `out`/checkpoint.pt, `out`/state.pt to resume from, and logs; return what the card should say.
 
@@ -109,7 +110,7 @@ def learn(
 
     ranks = Ranks.join(settings.device)
     try:
-        said = _learn(out, settings, ranks, report, say)
+        said = _learn(out, settings, ranks, report, say, clock)
     finally:
         ranks.leave()
     return said
@@ -121,6 +122,7 @@ def _learn(
     ranks: Ranks,
     report: Callable[[dict[str, float]], None],
     say: Callable[[str], None],
+    clock: Callable[[], float],
 ) -> dict[str, Any]:
     import torch
 
@@ -160,7 +162,7 @@ def _learn(
     asked = [task for index, task in enumerate(TASKS) if index not in mixture.kept_out_tasks]
     tasks = [phrase for task in asked for phrase in trained_phrasings(task, text)]
     out.mkdir(parents=True, exist_ok=True)
-    saved = time.monotonic()
+    saved = clock()
 
     def save(measures: dict[str, float]) -> None:
         said = details(measures)
@@ -200,9 +202,9 @@ def _learn(
         if not ranks.first:
             return
         log.add(measures)
-        if time.monotonic() - saved > SAVE_EVERY:
+        if clock() - saved > SAVE_EVERY:
             save(measures)
-            saved = time.monotonic()
+            saved = clock()
         report(measures)
 
     with ExitStack() as stack:
@@ -220,7 +222,7 @@ def _learn(
             report_every=min(10.0, settings.seconds / 5),
             begun=begun,
         )
-        last = dagger(trainer, sources, replay, course, report=reported)
+        last = dagger(trainer, sources, replay, course, report=reported, clock=clock)
     if ranks.first:
         save(last)
     return details(last)

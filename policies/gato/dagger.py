@@ -171,6 +171,7 @@ def dagger(
     course: Course,
     *,
     report: Callable[[dict[str, float]], None] = lambda measures: None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, float]:
     """Train until `course.seconds` are over; each rank has worlds and a replay of its own.
 
@@ -183,9 +184,9 @@ def dagger(
     tally = _Tally(trainer, replay, pilots, course.begun)
     last: dict[str, float] = {}
     least = max(LEAST, REFILLED if course.begun > 0 else 0, 4 * config.length)
-    started, refreshed = time.monotonic() - course.begun, 0
+    started, refreshed = clock() - course.begun, 0
     while True:
-        elapsed = time.monotonic() - started
+        elapsed = clock() - started
         waiting = [pilot for pilot in pilots if pilot.waits()]
         for pilot in waiting if replay.size >= least else pilots:
             pilot.tick(elapsed >= course.demonstrate, course.share)
@@ -193,9 +194,9 @@ def dagger(
             trainer.load_average(driver)
             refreshed = replay.size
         if replay.size < least:
-            started = time.monotonic() - course.begun if course.begun else started
+            started = clock() - course.begun if course.begun else started
             continue
-        (elapsed,) = ranks.greatest([time.monotonic() - started])
+        (elapsed,) = ranks.greatest([clock() - started])
         if elapsed >= course.seconds:
             return last
         generator.manual_seed(batch_seed(course.seed, ranks.rank, trainer.iterations))
