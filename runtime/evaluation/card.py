@@ -44,7 +44,7 @@ def figures(report: dict[str, Any]) -> dict[str, Any]:
         if phrasings := report.get("phrasings"):
             cells[PARAPHRASES] = {group: _brief(tally, PARAPHRASES) for group, tally in phrasings.items()}
         said["parts"] = cells
-        said["wrong_pair"] = report["wrong_pair"]
+        said["wrong_pair"] = {name: value for name, value in report["wrong_pair"].items() if name != "parts"}
     return said
 
 

@@ -140,11 +140,15 @@ def moved_table(heading: str, moved: Mapping[str, Mapping[str, Any]]) -> list[st
 
 def wrong_pair_section(found: Mapping[str, Any]) -> list[str]:
     """How often a rightly told policy stacked another pair."""
-    low, high = found["interval_95"]
+    counted = {HEADINGS.get(part, part): numbers for part, numbers in found["parts"].items()}
+    rows = []
+    for name, numbers in {**counted, "all": found}.items():
+        low, high = (100 * bound for bound in numbers["interval_95"])
+        rows.append([name, str(numbers["episodes"]), str(numbers["wrong_pairs"]), f"{low:.2f} to {high:.2f}%"])
     return [
         "## The wrong pair",
         "",
-        f"Of {found['episodes']} episodes in which the policy was told the canonical sentence, {found['wrong_pairs']} "
-        f"ended with another pair stacked: 95% interval {100 * low:.2f} to {100 * high:.2f}%.",
+        "Episodes in which the policy was told the canonical sentence, and another pair stood in the end.",
         "",
+        *table(["part", "episodes", "wrong pair", "95% interval"], rows),
     ]

@@ -37,14 +37,18 @@ def tallies_of(rows: Sequence[Row]) -> dict[str, Tally]:
 
 
 def wrong_pairs(rows: Sequence[Row]) -> dict[str, Any]:
-    """How often a rightly told policy stacked the wrong pair, and the interval."""
+    """How often a rightly told policy stacked the wrong pair, and the interval; altogether and for each part."""
     told = [row for row in rows if right(row.trial)]
-    count = sum(row.outcome.outcome == WRONG_PAIR for row in told)
+    return _wrong(told) | {"parts": {part: _wrong(of_part) for part, of_part in by_part(told).items()}}
+
+
+def _wrong(rows: Sequence[Row]) -> dict[str, Any]:
+    count = sum(row.outcome.outcome == WRONG_PAIR for row in rows)
     return {
-        "episodes": len(told),
+        "episodes": len(rows),
         "wrong_pairs": count,
-        "rate": count / len(told) if told else None,
-        "interval_95": list(wilson(count, len(told))),
+        "rate": count / len(rows) if rows else None,
+        "interval_95": list(wilson(count, len(rows))),
     }
 
 

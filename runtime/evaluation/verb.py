@@ -69,6 +69,12 @@ class EvalOptions:
     def trials(self, expert: bool) -> list[Trial]:
         """What to play. Raises `EvaluationError` and `TaskError` for names that nobody knows."""
         if self.suite is not None:
+            plain = EvalOptions()
+            for name in ("task", "objects", "shifts", "prompt", "demonstration"):
+                if getattr(self, name) != getattr(plain, name):
+                    raise EvaluationError(
+                        f"a suite chooses by itself: leave --{'shift' if name == 'shifts' else name} out"
+                    )
             return suite_trials(self.suite, self.seed, only=self.only, robot=self.robot, expert=expert)
         if self.only:
             raise EvaluationError("--only chooses parts of a suite: say --suite full as well")

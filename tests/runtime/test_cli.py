@@ -78,6 +78,7 @@ def fails(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         (("eval", "--policy", "expert", "--prompt", "none"), "the expert has neither prompt nor weights"),
         (("eval", "--suite", "huge"), "no suite 'huge'; there are full"),
         (("eval", "--only", "rgb"), "say --suite full as well"),
+        (("eval", "--suite", "full", "--shift", "light"), "a suite chooses by itself: leave --shift out"),
         (("eval", "--suite", "full", "--only", "colours"), "no part 'colours' in a suite"),
         (("eval", "--benchmark", "speed"), "no benchmark 'speed'"),
         (("eval", "--policy", "expert", "--backend", "carrier-pigeon"), "no backend 'carrier-pigeon'; there are loky"),

@@ -53,6 +53,7 @@ def test_the_wrong_pair_is_counted_where_the_policy_was_rightly_told() -> None:
     told = [row for row in rows if right(row.trial)]
     found = wrong_pairs(rows)
     assert found["wrong_pairs"] == found["episodes"] == len(told) < len(rows)
+    assert found["parts"]["tasks"]["episodes"] == 2 and "paraphrases" not in found["parts"]
     assert found["interval_95"] == list(wilson(len(told), len(told)))
     assert not any(row.trial.setting.prompt != "right" or row.trial.setting.demonstration for row in told)
 
