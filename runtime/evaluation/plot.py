@@ -53,7 +53,7 @@ def draw_triplets(ours: Mapping[str, Tally], reported: Mapping[str, Sequence[flo
     ax.set_xticks(range(len(ours)), list(ours))
     ax.set_ylim(0, 104)
     ax.set_ylabel("success, %", fontsize=8)
-    ax.legend(fontsize=7, frameon=False, loc="lower right")
+    canvas.legend(fontsize=7, frameon=False, loc="outside lower center", ncols=4)
     _tidy(ax, title)
     _save(canvas, path)
 
@@ -64,7 +64,7 @@ def draw_failures(parts: Mapping[str, Mapping[str, Tally]], path: Path) -> bool:
     if not cells:
         return False
     kinds = list(dict.fromkeys(kind for tally in cells.values() for kind in tally.failures))
-    canvas, (ax,) = _canvas([ROW * len(cells) + 0.9 + 0.16 * len(kinds)])
+    canvas, (ax,) = _canvas([ROW * len(cells) + 0.7 + 0.06 * len(kinds)])
     for row, tally in enumerate(cells.values()):
         left = 0.0
         for kind, count in tally.failures.items():
@@ -73,7 +73,7 @@ def draw_failures(parts: Mapping[str, Mapping[str, Tally]], path: Path) -> bool:
             ax.barh(row, width, left=left, height=0.7, color=f"C{index % 10}", label=kind)
             left += width
     labels = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    ax.legend(labels.values(), labels.keys(), fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.12))
+    canvas.legend(labels.values(), labels.keys(), fontsize=7, frameon=False, loc="outside lower center", ncols=3)
     _rows(ax, list(cells))
     _tidy(ax, "failures by kind, % of a cell's episodes")
     _save(canvas, path)
