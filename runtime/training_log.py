@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 # Dense bf16 products with fp32 sums, floating-point operations a second: the makers' data sheets.
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
-NO_TENSORBOARD = "no TensorBoard logs: tensorboard is not installed (pip install 'gato-arm[train]')"
+NO_TENSORBOARD = "no TensorBoard logs: tensorboard is not here (pip install 'gato-arm[train]')"
 
 
 def peak_of(device: str) -> float | None:
@@ -31,11 +30,11 @@ class TrainingLog:
     def __init__(self, folder: Path, *, resumed: bool = False, say: Callable[[str], None] = lambda line: None) -> None:
         self._file = (folder / "training.jsonl").open("a" if resumed else "w", encoding="utf-8")
         self._board: SummaryWriter | None = None
-        if find_spec("tensorboard") is None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
             say(NO_TENSORBOARD)
         else:
-            from torch.utils.tensorboard import SummaryWriter
-
             self._board = SummaryWriter(str(folder / "tensorboard"))
 
     def add(self, measures: Mapping[str, float]) -> None:
