@@ -7,6 +7,7 @@ called.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,11 @@ from policies.policy import PolicyError
 from runtime.collect import BLOCK_POSITIONS
 from runtime.learn import prepared, stacking_scene
 from runtime.so101_policy import CODEC, RATE, SEQUENCE
+from runtime.training_log import TrainingLog
 from sim.tasks import TASKS
+
+HELD_OUT = 0.1  # of the episodes
+FRESH, ADAPTING = 5e-4, 1e-4  # learning rates: of a new network, and of one that begins with what it knows
 
 if TYPE_CHECKING:
     import torch
@@ -38,15 +43,18 @@ def imitate(
     compiled: bool = False,
     seed: int = 0,
     resume: bool = False,
+    learning_rate: float | None = None,
+    held_out: float = HELD_OUT,
     report: Callable[[dict[str, float]], None] = lambda measures: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Train for `iterations` on the episodes in `dataset`, write `out`/checkpoint.pt and `out`/training.jsonl.
+    """Train for `iterations` on the episodes in `dataset`; write `out`/checkpoint.pt, state.pt and logs.
 
-    The network is that of the checkpoint or artifact `init`, or a new one of `size`. Returns what the card should say.
-    Raises `DatasetError` for a dataset that this policy cannot learn from and `PolicyError` for a checkpoint of another
-    one.
+    The network is that of the checkpoint or artifact `init`, or a new one of `size`; `learning_rate` None is a fifth as
+    fast where it only has to be adapted. Of the share `held_out` of the episodes nothing is learned; the checkpoint is
+    the network that did best on them. Returns what the card should say. Raises `DatasetError` for a dataset that this
+    policy cannot learn from and `PolicyError` for a checkpoint of another one.
     """
-
     from policies.dataset import Dataset
     from policies.gato.imitate import imitate as learn_from
     from policies.gato.ranks import Ranks
@@ -57,23 +65,36 @@ def imitate(
     ranks = Ranks.join(device)
     text = Text()
     scene = _scene(Dataset(dataset), text)
-    said = learn_from(
-        dataset,
-        out,
-        iterations,
-        _network(init, size, text, ranks.device),
-        CODEC,
-        text,
-        rate=RATE,
-        tasks=None if scene is None else tuple(task.text for task in TASKS),
-        scene=scene,
-        config=TrainConfig(batch=batch),
-        compiled=compiled,
-        seed=seed,
-        resume=resume,
-        ranks=ranks,
-        report=report,
-    )
+    network = _network(init, size, text, ranks.device)
+    config = TrainConfig(batch=batch, learning_rate=learning_rate or (FRESH if init is None else ADAPTING))
+    with ExitStack() as stack:
+        logs: list[TrainingLog] = []
+
+        def told(measures: dict[str, float]) -> None:
+            if not logs:  # only now: nothing is written before the dataset is known to fit
+                logs.append(stack.enter_context(TrainingLog(out, resumed=resume, say=say)))
+            logs[0].add(measures)
+            report(measures)
+
+        said = learn_from(
+            dataset,
+            out,
+            iterations,
+            network,
+            CODEC,
+            text,
+            rate=RATE,
+            tasks=None if scene is None else tuple(task.text for task in TASKS),
+            scene=scene,
+            config=config,
+            held_out=held_out,
+            began_from="nothing" if init is None else init.resolve().name,
+            compiled=compiled,
+            seed=seed,
+            resume=resume,
+            ranks=ranks,
+            report=told,
+        )
     ranks.leave()
     return said
 

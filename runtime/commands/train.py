@@ -35,7 +35,12 @@ def train(
     size: Annotated[str, typer.Option(help="Size of the network, by name.")] = "9M",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     batch: Annotated[int, typer.Option(min=1, help="Sequences in a batch, of each process.")] = 256,
-    learning_rate: Annotated[float, typer.Option(min=0.0, help="At its highest.")] = 5e-4,
+    learning_rate: Annotated[
+        float | None, typer.Option(min=0.0, help="At its highest; default: 5e-4, of a dataset with --init 1e-4.")
+    ] = None,
+    held_out: Annotated[
+        float, typer.Option(min=0.0, max=0.5, help="Share of a dataset's episodes to judge by and not to learn from.")
+    ] = 0.1,
     workers: Workers = None,
     worlds: Annotated[int, typer.Option(min=1, help="Simulated worlds for each worker.")] = 8,
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the network with torch.compile.")] = False,
@@ -49,7 +54,7 @@ def train(
 
     from policies.gato.config import SIZES
     from runtime.evaluate import default_workers
-    from runtime.imitate import imitate
+    from runtime.imitate import FRESH, imitate
     from runtime.learn import LearnSettings, learn
     from runtime.mixture import Mixture
     from sim.tasks import TASKS, parse_task
@@ -78,7 +83,10 @@ def train(
             compiled=compiled,
             seed=seed,
             resume=resume,
+            learning_rate=learning_rate,
+            held_out=held_out,
             report=report,
+            say=lambda line: say(console, line),
         )
     else:
         objects = [] if keep_out_objects == "nothing" else keep_out_objects.split(",")
@@ -93,7 +101,7 @@ def train(
             seed=seed,
             device=device,
             batch=batch,
-            learning_rate=learning_rate,
+            learning_rate=learning_rate or FRESH,
             compiled=compiled,
             init=init,
             resume=resume,
