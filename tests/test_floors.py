@@ -17,7 +17,7 @@ FLOORS = ("drivers", "policies", "sim", "calibration", "runtime")  # from the gr
 
 # What may import torch. The verbs of the command line that train may import it too, and these, but only inside a
 # function or for types.
-LEARNING = "model data augment prompts train ranks dagger imitate export weights"
+LEARNING = "model data augment handling prompts train validation ranks dagger imitate export weights"
 TORCH = {f"policies.gato.{name}" for name in LEARNING.split()}
 TRAINING_VERBS = {
     "runtime.commands.train",
