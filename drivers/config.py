@@ -136,6 +136,7 @@ class SafetyConfig(_Model):
     lead_max: PositiveFloat = (
         0.15  # rad ahead of the measurement that a joint is sent: so far it leaps when it comes free
     )
+    grip_lead_max: PositiveFloat = 0.15  # the same for a gripper: more presses harder where its servo is soft
     temperature_max_c: PositiveFloat = 65.0
     voltage_min: PositiveFloat | None = None  # V; None: the servo's own limits
     voltage_max: PositiveFloat | None = None

@@ -33,7 +33,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Following:
-    """A target, and where the command was when it came."""
+    """A target, and what was asked for when it came, or where the command was."""
 
     target: Target
     origin: Array

@@ -89,13 +89,14 @@ class Limits:
     jerk_max: Array
     soft_margin: float  # rad before a position limit, within which motion towards it is slow
     age_max_s: float  # older targets are not followed
-    tracking_error_max: float  # rad between command and measurement, beyond which nothing is followed
-    lead_max: Array  # rad ahead of where it is that a joint is sent: so far it leaps once freed; inf where it grips
+    tracking_error_max: Array  # rad between command and measurement, beyond which nothing is followed; inf: it grips
+    lead_max: Array  # rad ahead of where it is that a joint is sent: so far it leaps once freed
 
     @classmethod
     def of(cls, spec: ArmSpec, safety: SafetyConfig | None = None) -> Limits:
         """The limits of an arm; `safety` None: its defaults."""
         safety = safety or SafetyConfig()
+        grips = [name in safety.grippers for name in spec.joint_names]
         return cls(
             spec.position_min,
             spec.position_max,
@@ -104,8 +105,8 @@ class Limits:
             spec.jerk_max,
             safety.soft_margin,
             safety.target_age_max_s,
-            safety.tracking_error_max,
-            frozen([np.inf if name in safety.grippers else safety.lead_max for name in spec.joint_names]),
+            frozen([np.inf if grip else safety.tracking_error_max for grip in grips]),
+            frozen([safety.grip_lead_max if grip else safety.lead_max for grip in grips]),
         )
 
 
@@ -212,8 +213,8 @@ def _refusals(
     if not age_s <= limits.age_max_s:
         refused.append(STALE)
     if seen is not None:
-        error_max = limits.tracking_error_max
-        if not all(abs(told - here) <= error_max for told, here in zip(state.positions.tolist(), seen, strict=True)):
+        rows = zip(state.positions.tolist(), seen, limits.tracking_error_max.tolist(), strict=True)
+        if not all(abs(told - here) <= error_max for told, here, error_max in rows):
             refused.append(TRACKING)
     return tuple(refused)
 

@@ -116,7 +116,8 @@ class ServoLoop:
         if not self.supervisor.armed or self._previous is None:
             return
         # A stamp from the future would never grow stale.
-        self._following = Following(Target(min(target.stamp, now), target.positions), self._previous.positions)
+        target = Target(min(target.stamp, now), target.positions)
+        self._following = Following(target, self._asked_last(self._previous, now))
         self._tally.targets += 1
 
     def hold(self) -> None:
@@ -237,6 +238,15 @@ class ServoLoop:
         supervisor.at_rest()
         return previous
 
+    def _asked_last(self, previous: FilterState, now: int) -> Array:
+        """Where the way to a new target begins: at what was asked last, since the command lags and each target would
+        begin with a step back; at the command where that was too long ago to be followed."""
+        last, settings = self._following, self.settings
+        if last is None or last.age(now) > settings.safety.target_age_max_s:
+            return previous.positions
+        asked = last.goal(now, 0, settings.policy_period_ns)
+        return asked if np.isfinite(asked).all() else previous.positions
+
     def _judge_age(self, age: float) -> None:
         safety = self.settings.safety
         if age > safety.silence_max_s:
@@ -261,9 +271,8 @@ class ServoLoop:
         return command
 
     def _filter(self, previous: FilterState, goal: Array, age: float) -> FilterState:
-        joints = None if self._giving_way is not None else self._joints  # however far a joint is from it
-        # What a gripper holds keeps it from its command: no error that should stop the arm.
-        measured = None if joints is None else np.where(self._grips, previous.positions, joints.positions)
+        # However far a joint is from its command, its command may come back to it.
+        measured = None if self._joints is None or self._giving_way is not None else self._joints.positions
         command = filter_command(previous, goal, age, self._dt, self.limits, measured=measured, guard=self._guard)
         self._asked, self._reasons = frozen(goal), command.reasons
         return command.state

@@ -33,7 +33,7 @@ READ_BEFORE = SECOND // 20  # ns: a goal that is the joint's own position was re
 STILL = 0.1  # rad/s: a joint is at rest below
 QUIET = 0.3  # s without motion, after which an arm has stopped
 SINKS = 0.03  # rad: a joint that is held may give way so far under its load
-LEAPS = 0.15  # rad: one that somebody held and lets go of goes to its goal, which is `safety.lead_max` away at most
+LEAPS = 0.15 + SINKS  # rad: one that was held and is let go of goes to its goal, `safety.lead_max` away at most
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from runtime.campaign import invariants
 from runtime.campaign.fault import Ends
 from runtime.campaign.invariants import TICK, Violation
 from runtime.campaign.plan import Expected, expected
-from runtime.campaign.trace import JointTrace, without
+from runtime.campaign.trace import COUNT, JointTrace, without
 from runtime.campaign.trial import POWER_CYCLE, Observed
 from runtime.clock import MILLISECOND, SECOND
 
@@ -130,7 +130,8 @@ def _end(observed: Observed, sound: tuple[JointTrace, ...], wanted: Expected) ->
         return Ends.HOLDS
     recent = [trace.between(observed.ended - round(GOING_ON * SECOND), observed.ended) for trace in sound]
     fault = observed.event is not None and observed.event["fault"] is not None
-    moving = any(np.ptp(trace.goals.goals) > 0 for trace in recent if trace.goals.goals.size)
+    # More than a servo does whose bus watchdog trips: it takes its own position for its goal.
+    moving = any(np.ptp(trace.goals.goals) > 4 * COUNT for trace in recent if trace.goals.goals.size)
     return Ends.GOES_ON if moving and not fault else Ends.HOLDS
 
 

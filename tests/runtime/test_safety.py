@@ -199,7 +199,7 @@ def test_the_age_limit_is_inclusive() -> None:
 class TestTracking:
     ERROR = SAFETY.tracking_error_max
 
-    @pytest.mark.parametrize("joint", [0, 1, 2])
+    @pytest.mark.parametrize("joint", [0, 1])
     @pytest.mark.parametrize("sign", [-1, 1])
     def test_nothing_is_followed_while_one_joint_is_further_away_than_allowed(self, joint: int, sign: int) -> None:
         state = follow(running(MIDDLE), MIDDLE + 0.5, 10)[-1].state
@@ -211,7 +211,7 @@ class TestTracking:
         np.testing.assert_array_equal(command.positions, stopping.positions)
 
     def test_the_limit_is_inclusive(self) -> None:
-        limits = dataclasses.replace(LIMITS, tracking_error_max=0.25, lead_max=np.full(3, 0.25))
+        limits = dataclasses.replace(LIMITS, tracking_error_max=np.full(3, 0.25), lead_max=np.full(3, 0.25))
         for error, reasons in ((0.25, ()), (0.2500001, (TRACKING,))):
             measured = np.array([error, 0.0, 0.9])
             assert filter_command(rest(MIDDLE), MIDDLE, 0.0, DT, limits, measured=measured).reasons == reasons
@@ -236,39 +236,45 @@ class TestLead:
     def test_a_joint_that_is_held_up_is_waited_for(self, sign: int) -> None:
         state, commands = running(MIDDLE), []
         for _ in range(100):
-            seen = np.array([*MIDDLE[:2], state.positions[2]])
-            commands.append(filter_command(state, MIDDLE + sign * 0.5, 0.0, DT, LIMITS, measured=seen))
+            commands.append(filter_command(state, MIDDLE + sign * 0.5, 0.0, DT, LIMITS, measured=MIDDLE))
             state = commands[-1].state
-        # The gripper grips, and goes where it was asked to be.
-        wanted = MIDDLE + sign * np.array([self.LEAD, self.LEAD, 0.5])
-        np.testing.assert_allclose(state.positions, wanted, atol=SLACK)
+        np.testing.assert_allclose(state.positions, MIDDLE + sign * self.LEAD, atol=SLACK)
         assert commands[-1].reasons == (LEAD,)
         assert_within_limits(MIDDLE, commands)
 
     @pytest.mark.parametrize("sign", [-1, 1])
     def test_it_comes_back_to_a_joint_that_was_left_behind(self, sign: int) -> None:
-        state = running(MIDDLE + sign * np.array([0.3, 0.3, 0.0]))
+        state = running(MIDDLE + sign * 0.3)
         for _ in range(60):
             state = filter_command(state, MIDDLE + sign * 0.5, 0.0, DT, LIMITS, measured=MIDDLE).state
-        np.testing.assert_allclose(state.positions[:2], MIDDLE[:2] + sign * self.LEAD, atol=SLACK)
+        np.testing.assert_allclose(state.positions, MIDDLE + sign * self.LEAD, atol=SLACK)
 
-    @pytest.mark.parametrize("joint", [0, 1])
+    def test_a_gripper_has_its_own_and_no_tracking_error(self) -> None:
+        limits = Limits.of(SPEC, SafetyConfig(grip_lead_max=0.3))
+        state = running(MIDDLE + np.array([0.0, 0.0, 0.8]))
+        for _ in range(80):
+            command = filter_command(state, np.array([0.0, 0.0, 1.7]), 0.0, DT, limits, measured=MIDDLE)
+            assert TRACKING not in command.reasons
+            state = command.state
+        np.testing.assert_allclose(state.positions, MIDDLE + np.array([0.0, 0.0, 0.3]), atol=SLACK)
+
+    @pytest.mark.parametrize("joint", [0, 1, 2])
     @pytest.mark.parametrize("sign", [-1, 1])
     def test_it_is_named_for_any_joint_that_is_asked_to_be_further_ahead(self, joint: int, sign: int) -> None:
-        for lead, named in ((self.LEAD, False), (self.LEAD + 1e-6, True)):
-            target = np.zeros(3)
-            target[joint] = sign * lead
-            command = filter_command(rest(np.zeros(3)), target, 0.0, DT, LIMITS, measured=np.zeros(3))
+        middle = np.array([0.0, 0.0, 0.875])
+        for lead, named in ((self.LEAD - 1e-9, False), (self.LEAD + 1e-6, True)):
+            target = middle.copy()
+            target[joint] += sign * lead
+            command = filter_command(rest(middle), target, 0.0, DT, LIMITS, measured=middle)
             assert (LEAD in command.reasons) == named
 
     def test_a_joint_that_is_seen_beyond_its_limit_is_called_back_to_it(self) -> None:
         for limit, sign in ((SPEC.position_max, 1), (SPEC.position_min, -1)):
             state = running(limit)
             for _ in range(60):
-                seen = np.array([*(limit + sign * 0.3)[:2], state.positions[2]])
-                command = filter_command(state, MIDDLE, 0.0, DT, LIMITS, measured=seen)
+                command = filter_command(state, MIDDLE, 0.0, DT, LIMITS, measured=limit + sign * 0.3)
                 state = command.state
-            np.testing.assert_allclose(state.positions[:2], limit[:2], atol=SLACK)
+            np.testing.assert_allclose(state.positions, limit, atol=SLACK)
             assert command.reasons == (LEAD, MARGIN)
 
     def test_where_nothing_is_measured_there_is_none(self) -> None:
@@ -501,10 +507,13 @@ class TestAtRest:
 
 
 def test_limits_are_those_of_the_arm_and_of_its_safety() -> None:
-    safety = SafetyConfig(soft_margin=0.03, target_age_max_s=0.2, tracking_error_max=0.4, lead_max=0.2)
+    safety = SafetyConfig(
+        soft_margin=0.03, target_age_max_s=0.2, tracking_error_max=0.4, lead_max=0.2, grip_lead_max=0.1
+    )
     limits = Limits.of(SPEC, safety)
     for name in ("position_min", "position_max", "velocity_max", "acceleration_max", "jerk_max"):
         np.testing.assert_array_equal(getattr(limits, name), getattr(SPEC, name))
-    assert (limits.soft_margin, limits.age_max_s, limits.tracking_error_max) == (0.03, 0.2, 0.4)
-    assert limits.lead_max.tolist() == [0.2, 0.2, math.inf]
+    assert (limits.soft_margin, limits.age_max_s) == (0.03, 0.2)
+    assert limits.tracking_error_max.tolist() == [0.4, 0.4, math.inf]
+    assert limits.lead_max.tolist() == [0.2, 0.2, 0.1]
     assert Limits.of(SPEC).age_max_s == SafetyConfig().target_age_max_s
