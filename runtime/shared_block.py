@@ -19,7 +19,7 @@ from runtime.supervisor import State, Stop
 from runtime.tick_ring import TickRing
 
 RING_TICKS = 512  # 5 s of servo ticks for a recorder that is held up by its disk
-TEXT_BYTES = 256  # of a fault; longer ones are cut
+TEXT_BYTES = 512  # of a fault; longer ones are cut, which nine silent servos with their ids are not
 _NUMBER = struct.Struct("=q")
 LATEST = 2  # records of a ring of which the newest alone is read
 ENDED = 0  # a promise of the servo process that has ended in good order

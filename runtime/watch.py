@@ -19,6 +19,7 @@ from runtime.safety import COLLISION, TABLE, WORKSPACE
 
 VOLTAGE_TIME_S = 0.1  # a supply may dip while every motor starts at once
 GUARD_TIME_S = 1.0  # a policy may touch the border of what is allowed, but not lean on it
+ERRORS_TOLD = 3  # of the servos' own, in one line
 AT_LEAD = 0.01  # rad: a joint that lags by all of `lead_max` but so much is held up: its command waits for it
 COMES = 0.1  # rad/s towards its command, from which on a joint is slow and not blocked
 GUARD_REASONS = (WORKSPACE, COLLISION, TABLE)
@@ -87,7 +88,9 @@ class Watch:
         """What is wrong by a new reading; `command` (rad, shape (n,)) is what the arm was told before it, None without
         torque. The gravest first; `now` in ns."""
         if joints.errors:
-            return Trouble(f"servo: {joints.errors[0]}", False)
+            more = len(joints.errors) - ERRORS_TOLD
+            text = "; ".join(joints.errors[:ERRORS_TOLD]) + (f"; and {more} more" if more > 0 else "")
+            return Trouble(f"servo: {text}", False)
         return self._heat(joints) or self._supply(joints, now) or self._motion(joints, command, now)
 
     def judge(self, reasons: Sequence[str], now: int) -> Trouble | None:

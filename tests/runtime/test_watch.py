@@ -41,7 +41,13 @@ def test_a_healthy_arm_has_no_trouble() -> None:
 
 def test_an_error_that_a_servo_reports_is_told_at_once() -> None:
     joints = reading(errors=("lift: overload", "pan: voltage"), temperatures=(90.0, 30.0, 30.0))
-    assert Watch(NAMES, SafetyConfig()).look(joints, None, 0) == Trouble("servo: lift: overload", False)
+    assert Watch(NAMES, SafetyConfig()).look(joints, None, 0) == Trouble("servo: lift: overload; pan: voltage", False)
+
+
+def test_of_many_errors_some_are_told() -> None:
+    joints = reading(errors=tuple(f"joint{number}: voltage" for number in range(5)))
+    text = "servo: joint0: voltage; joint1: voltage; joint2: voltage; and 2 more"
+    assert Watch(NAMES, SafetyConfig()).look(joints, None, 0) == Trouble(text, False)
 
 
 def test_the_hottest_joint_is_named() -> None:
