@@ -12,9 +12,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from drivers.config import RobotConfig
 from policies.artifact import check_robot
 from policies.card import GRAPH
-from runtime.evaluate import EXPERT, LOKY, artifact_at, session, verified
+from runtime.evaluate import EXPERT, LOKY, artifact_at, image_size, session, verified
 from runtime.evaluation.cluster import cluster
 from runtime.evaluation.paper import GENERALIZATION, MASTERY
 from runtime.evaluation.play import maker
@@ -70,7 +71,7 @@ def check(subject: Subject, trials: Sequence[Trial]) -> None:
     for robot in dict.fromkeys(trial.setting.robot for trial in trials):
         config = simulable(robot)
         if subject.folder is not None:
-            check_robot(artifact_at(subject.folder).card, config)
+            check_robot(artifact_at(subject.folder).card, _sized(config, image_size(subject.folder)))
     if any(trial.setting.weights != AS_SHIPPED for trial in trials):
         importlib.import_module("onnx")
     if subject.folder is None:
@@ -79,6 +80,12 @@ def check(subject: Subject, trials: Sequence[Trial]) -> None:
         return
     for told in dict.fromkeys(trial.told() for trial in trials if trial.part not in (PARAPHRASES, PROMPT)):
         session(subject.folder).reset(told)
+
+
+def _sized(config: RobotConfig, size: tuple[int, int]) -> RobotConfig:
+    """The robot with cameras of that (height, width): the simulator renders whatever a policy wants to see."""
+    cameras = {name: camera.model_copy(update={"size": size}) for name, camera in config.cameras.items()}
+    return config.model_copy(update={"cameras": cameras})
 
 
 def play_missing(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from importlib import resources
 from pathlib import Path
 
 import pytest
 
+from policies.artifact import ArtifactError
 from runtime.cli import main
 from runtime.evaluation.session import check, play_missing, subject_of
 from runtime.evaluation.store import Store
@@ -51,6 +53,23 @@ def test_nothing_is_begun_when_the_time_is_up(tmp_path: Path) -> None:
     check(subject, trials)
     with pytest.raises(EvaluationError, match="the expert has neither prompt nor weights"):
         check(subject, list(cell_of("episodes", "cubes", 1, 5, Setting(demonstration=True))))
+
+
+def test_cameras_of_any_size_are_rendered_and_joints_of_another_arm_are_refused(tmp_path: Path) -> None:
+    trials = list(cell_of("episodes", "cubes", 1, 5, Setting(robot=robot_file(tmp_path, "[32, 48]", "gripper"))))
+    subject = subject_of("stack")
+    check(subject, trials)
+    (other,) = cell_of("episodes", "cubes", 1, 5, Setting(robot=robot_file(tmp_path, "[64, 64]", "claw")))
+    with pytest.raises(ArtifactError, match="another arm"):
+        check(subject, [other])
+
+
+def robot_file(folder: Path, size: str, last_joint: str) -> str:
+    """The simulated robot with cameras of another size and another name of its last joint."""
+    text = (Path(str(resources.files("drivers"))) / "robots" / "simulated.yaml").read_text()
+    path = folder / f"{last_joint}.yaml"
+    path.write_text(text.replace("[64, 64]", size).replace("name: gripper", f"name: {last_joint}"))
+    return str(path)
 
 
 def test_rows_of_what_was_asked() -> None:
