@@ -35,5 +35,5 @@ def add_block(p: Any, solid: Solid, mass: float) -> int:
         )
     body: int = p.createMultiBody(mass * (solid.volume / EDGE**3), touched, seen)
     if not solid.box:
-        p.changeDynamics(body, -1, spinningFriction=SPINNING, frictionAnchor=1)
+        p.changeDynamics(body, -1, spinningFriction=SPINNING)
     return body
