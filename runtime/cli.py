@@ -16,6 +16,7 @@ from runtime.commands.bench import bench
 from runtime.commands.calibrate import make_app as make_calibrate
 from runtime.commands.card import card
 from runtime.commands.collect import collect
+from runtime.commands.dataset import make_app as make_dataset
 from runtime.commands.doctor import doctor
 from runtime.commands.emulate import emulate
 from runtime.commands.evaluate import evaluate
@@ -91,6 +92,7 @@ VERBS: dict[str, Callable[..., int]] = {  # in the order of `gato-arm --help`
 for _name, _verb in VERBS.items():
     app.command(_name)(_verb)
 app.add_typer(make_calibrate(), name="calibrate")
+app.add_typer(make_dataset(), name="dataset")
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", is_eager=True)]
 

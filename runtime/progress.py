@@ -59,6 +59,19 @@ class Counting(_Shown):
             self._console.print(f"{self._what}: {self._done}/{self._total}, {note}", highlight=False)
 
 
+class Count(_Shown):
+    """A bar over things of one kind, on a terminal."""
+
+    def __init__(self, console: Console, what: str, total: int) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bar.add_task(what, total=total)
+
+    def advance(self) -> None:
+        """One more is done."""
+        self._bar.update(self._task, advance=1)
+
+
 class Episodes(_Shown):
     """One line for each slow episode, and a bar while it runs on a terminal. A subscriber of the control loop: the
     terminal is drawn by rich's own thread, a step sets a number now and then."""
