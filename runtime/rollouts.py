@@ -34,6 +34,7 @@ SERVO_TICKS = 5  # a control step
 NO_WORDS = np.full(SEQUENCE.words, PADDING)  # a state is of no task; the learner puts the words in
 LIMIT = 140  # control steps: a lost episode soon gives way to a new scene
 BURST = 0.015  # chance a step that a burst of random motion begins
+DIED = "a simulation worker died; its traceback is above"
 CLEAN = 0.25  # share of policy-driven episodes that start at home and are not disturbed: they measure success
 
 
@@ -128,16 +129,22 @@ class Rollouts:
         for pipe in [pipe for pipe in self._waiting if pipe in ready]:
             try:
                 pipe.recv_bytes()
-            except EOFError:
-                raise RolloutError("a simulation worker died; its traceback is above") from None
+            except (EOFError, ConnectionResetError):
+                raise RolloutError(DIED) from None
             self._waiting.discard(pipe)
 
     def act(self, actions: NDArray[np.int64], share: float) -> None:
-        """Go on with the policy's action ids (S, actions); `share` of new episodes are the policy's to drive."""
+        """Go on with the policy's action ids (S, actions); `share` of new episodes are the policy's to drive.
+
+        Raises `RolloutError` when a worker died.
+        """
         self.arrays.actions[:] = actions
         self.arrays.share[0] = share
         for pipe in self._pipes:
-            pipe.send_bytes(b"go")
+            try:
+                pipe.send_bytes(b"go")
+            except BrokenPipeError:
+                raise RolloutError(DIED) from None
         self._waiting = set(self._pipes)
 
     def close(self) -> None:
