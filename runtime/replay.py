@@ -1,4 +1,4 @@
-"""`gato-arm replay`: an episode of a dataset, played again on an arm as it was commanded. Knows no command line.
+"""`gato-arm replay`: an episode's actions, played again on an arm. Knows no command line.
 
 Open loop: nothing looks. The scene must be as it was, which a simulator lays out by the seed that was recorded, and a
 person by the episode's first picture.
@@ -51,7 +51,10 @@ class ReplayOptions:
 
 
 class ReplayPolicy:
-    """An episode's actions, one after the other, then the last one. Looks at nothing and has no tokens."""
+    """An episode's actions, one after the other, then the last one. Looks at nothing and has no tokens.
+
+    Where the arm was pushed about while it recorded, that is what was wanted, not what was executed.
+    """
 
     def __init__(self, episode: Episode, rate: float) -> None:
         self.name, self.rate = "replay", rate

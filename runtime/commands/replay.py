@@ -22,7 +22,7 @@ def replay(
     ] = None,
     json: Json = None,
 ) -> int:
-    """Play an episode's actions again, as they were commanded, through the safety filter.
+    """Play an episode's actions again, through the safety filter.
 
     An emulated or simulated scene is laid out as it was; on a real table do that yourself (--picture), and keep a hand
     on the keyboard: nothing looks where the arm goes.
