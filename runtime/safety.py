@@ -183,12 +183,11 @@ def filter_command(
     For a `state` that came from `FilterState.at_rest` or from this function, every command stays within all limits,
     measured by the finite differences of successive commands, whatever targets, ages and measurements were.
     """
-    asked, seen = target.tolist(), None if measured is None else measured.tolist()
-    refused = _refusals(state, asked, target_age_s, seen, limits)
+    refused = _refusals(state, target, target_age_s, measured, limits)
     if refused:
         return Command(_rest(state, dt, limits), refused)
 
-    goals, changed = _goals(state, asked, seen, limits)
+    goals, changed = _goals(state, target, measured, limits)
     followed = min(state.followed + dt, START_TIME)
     velocity_max = limits.velocity_max * (followed / START_TIME)
     acceleration_max, jerk_max = limits.acceleration_max, limits.jerk_max
@@ -204,24 +203,22 @@ def filter_command(
 
 
 def _refusals(
-    state: FilterState, asked: list[float], age_s: float, seen: list[float] | None, limits: Limits
+    state: FilterState, target: Array, age_s: float, measured: Array | None, limits: Limits
 ) -> tuple[str, ...]:
     """Why nothing is followed; empty: it is."""
     refused = []
-    if not all(map(isfinite, asked)):
+    if not all(map(isfinite, target.tolist())):
         refused.append(NOT_FINITE)
     if not age_s <= limits.age_max_s:
         refused.append(STALE)
-    if seen is not None:
-        rows = zip(state.positions.tolist(), seen, limits.tracking_error_max.tolist(), strict=True)
+    if measured is not None:
+        rows = _by_joint(state.positions, measured, limits.tracking_error_max)
         if not all(abs(told - here) <= error_max for told, here, error_max in rows):
             refused.append(TRACKING)
     return tuple(refused)
 
 
-def _goals(
-    state: FilterState, asked: list[float], seen: list[float] | None, limits: Limits
-) -> tuple[Array, tuple[str, ...]]:
+def _goals(state: FilterState, target: Array, measured: Array | None, limits: Limits) -> tuple[Array, tuple[str, ...]]:
     """Where each joint may aim, shape (n,), and the rules that made it another place than what was asked.
 
     To its position limit; no further than `lead_max` from where it is seen to be, so that one that is held up does not
@@ -230,13 +227,12 @@ def _goals(
     from its limits inwards: what is seen outside of them draws no goal there.
     """
     margin, ahead = limits.soft_margin, limits.soft_margin * MARGIN_SHARE
-    here = state.positions.tolist()
     goals, beyond, leads, slowed = [], False, False, False
-    bounds = (limits.position_min, limits.position_max, limits.lead_max)
-    rows = zip(asked, here, seen or here, *(bound.tolist() for bound in bounds), strict=True)
-    for wanted, place, measured, low, high, lead in rows:
+    seen = state.positions if measured is None else measured
+    rows = _by_joint(target, state.positions, seen, limits.position_min, limits.position_max, limits.lead_max)
+    for wanted, place, there, low, high, lead in rows:
         inside = min(max(wanted, low), high)
-        near = inside if seen is None else min(max(inside, measured - lead), measured + lead)
+        near = inside if measured is None else min(max(inside, there - lead), there + lead)
         last = min(high, max(high - margin, place) + ahead)
         goal = min(max(near, low, min(low + margin, place) - ahead), last)
         beyond |= inside != wanted
@@ -252,8 +248,8 @@ def _held_back(
 ) -> tuple[str, ...]:
     """Which limits keep joints from their goals after this step."""
     short = fast = hard = smooth = False
-    rows = (goals, *motion, velocity_max * AT_LIMIT, acceleration_max * AT_LIMIT)
-    for goal, place, speed, push, fastest, hardest in zip(*(row.tolist() for row in rows), strict=True):
+    rows = _by_joint(goals, *motion, velocity_max * AT_LIMIT, acceleration_max * AT_LIMIT)
+    for goal, place, speed, push, fastest, hardest in rows:
         if not abs(goal - place) > AT_GOAL:
             continue
         short = True
@@ -263,6 +259,13 @@ def _held_back(
         smooth |= not (at_speed or at_push)
     named = ((START, starting and short), (VELOCITY, fast), (ACCELERATION, hard), (JERK, smooth))
     return tuple(reason for reason, so in named if so)
+
+
+def _by_joint(*columns: Array) -> list[list[float]]:
+    """A row for each joint: a handful of plain numbers are looked at faster than arrays of them. Raises `ValueError`
+    for columns of different lengths."""
+    rows: list[list[float]] = np.array(columns).T.tolist()
+    return rows
 
 
 def _rest(state: FilterState, dt: float, limits: Limits) -> FilterState:

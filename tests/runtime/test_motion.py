@@ -104,6 +104,9 @@ def test_a_reach_is_not_much_more_than_the_way() -> None:
         way = np.abs(way_to_rest(state, ACCELERATION, JERK, DT)[-1])
         assert (reach_to_rest(state, ACCELERATION, JERK) <= 1.3 * way + 1e-9).all()
     assert not reach_to_rest(still(np.ones(2)), ACCELERATION, JERK).any()
+    # 10 ms until the acceleration is gone, in which 0.1 rad/s come to 2 rad/s; then 2.1 / 40 s and 20 ms.
+    state = Motion(np.zeros(2), np.array([-2.0, 0.0]), np.array([-20.0, 0.0]))
+    np.testing.assert_allclose(reach_to_rest(state, ACCELERATION, JERK), [2.1 * (0.01 + (2.1 / 40 + 0.02) / 2), 0.0])
 
 
 @unhurried

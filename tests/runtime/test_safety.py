@@ -441,6 +441,25 @@ class TestReasons:
         command = filter_command(state, np.array([1.5, 0.5, 0.9]), 0.0, DT, LIMITS)
         assert command.reasons == (VELOCITY, JERK)
 
+    @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+    def test_what_binds_for_one_joint_is_named_whatever_the_others_do(self, order: tuple[int, int]) -> None:
+        # The first joint at its acceleration limit, or only at its jerk limit, the second at its velocity limit.
+        first, second = order
+        start = np.array([-1.0, -1.0, 0.9])
+        target = start.copy()
+        target[second] = 1.5
+        state = follow(running(start), target, 20)[-1].state
+        target[first] = 0.0
+        seen = [command.reasons for command in follow(state, target, 6)]
+        assert seen[0] == (VELOCITY, JERK)
+        assert (VELOCITY, ACCELERATION) in seen
+
+    def test_columns_of_different_lengths_are_refused(self) -> None:
+        with pytest.raises(ValueError, match="inhomogeneous"):
+            filter_command(rest(MIDDLE), MIDDLE[:2], 0.0, DT, LIMITS)
+        with pytest.raises(ValueError, match="inhomogeneous"):
+            filter_command(rest(MIDDLE), MIDDLE, 0.0, DT, LIMITS, measured=MIDDLE[:2])
+
     @pytest.mark.parametrize("joint", [0, 1, 2])
     @pytest.mark.parametrize("beyond", [-5.0, 5.0])
     def test_a_target_beyond_the_limits_is_named(self, joint: int, beyond: float) -> None:
