@@ -6,7 +6,8 @@
 The folder is a whole dataset at every moment. An episode's rows are appended to the last data file by writing it anew
 and putting it in the old one's place, then its row to the episodes table in the same way, and info.json, which says how
 many episodes there are, comes last: what was not finished stands behind the end and is written over by the next
-episode. So that little is written twice, a file is added to up to `GROWTH_MB` only; a video is a file of its own.
+episode (until then stats.json may count it). So that little is written twice, a file is added to up to `GROWTH_MB`
+only; a video is a file of its own.
 """
 
 from __future__ import annotations
