@@ -183,7 +183,9 @@ def _of_words(observed: Observed, wanted: Expected, told: str, ends: Ends) -> li
 def _told(observed: Observed, wanted: Expected, since: int) -> tuple[str, float | None]:
     """What the operator was told: a fault and when it was latched, or else a line."""
     recorded = observed.recorded
-    fault = None if recorded is None else recorded.fault_between(since, observed.ended + AFTERWARDS)
+    fault = (
+        None if recorded is None else recorded.fault_between(since, min(observed.ended + AFTERWARDS, observed.closed))
+    )
     if fault is not None:
         return fault.text, (fault.stamp - since) / SECOND
     event = observed.event

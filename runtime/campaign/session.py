@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -131,6 +133,7 @@ class Session:
         if run is None:
             return
         if not any(observed.plan.fatal for observed in self._pending):
+            self._pending[-1:] = [replace(last, closed=time.monotonic_ns()) for last in self._pending[-1:]]
             run.ask("stop", category=0)  # nothing is judged any more: no need to lower the arm first
         left = run.end()
         recorded: Recorded | None = None

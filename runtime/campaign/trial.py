@@ -45,6 +45,7 @@ class Observed:
     event: dict[str, Any] | None  # how the run said that its episode ended
     lines: list[str]  # what the operator was told besides the fault: last line, notes, refusals
     left: dict[int, str]  # processes of a fatal trial that were still there
+    closed: int = NEVER  # when the run was switched off behind it
     after_reset: tuple[JointTrace, ...] = ()
     reset_at: int | None = None  # of the last one
     reset_refused: str | None = None

@@ -76,6 +76,13 @@ def test_a_fault_that_is_told_too_late_or_in_other_words_is_found() -> None:
     assert rules(observed(recorded=recorded("bus: 10 reads in a row failed"))) == ["told"]
 
 
+def test_a_fault_after_the_run_was_switched_off_is_not_the_trial_s() -> None:
+    moment = FAULT + 700 * MILLISECOND
+    trial = observed(recorded=recorded("power switched off by the operator", 700))
+    assert judge(replace(trial, closed=moment)).told == SILENT
+    assert judge(replace(trial, closed=moment + 1)).told == "power switched off by the operator"
+
+
 def test_an_arm_that_loses_torque_is_found() -> None:
     assert rules(observed(trace=with_torque_off(trace_of(path(seconds=0.5, rest=0.7)), -40, -30))) == ["torque kept"]
     assert rules(observed(trace=with_torque_off(trace_of(path(seconds=0.5, rest=0.7)), -40))) == ["ends"]
