@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: setup develop run test fuzz mutate lerobot format clean
+.PHONY: setup develop run test fuzz calibration mutate lerobot format clean
 
 setup: $(BASE)  ## what running needs, simulator included
 
@@ -25,6 +25,9 @@ test: $(FULL)  ## lint, types, tests
 
 fuzz: $(FULL)  ## ten million random bytes into each parser of replies
 	$(BIN)/python -m tests.fuzz.fuzz_parsers --bytes 10000000 --seed 0
+
+calibration: $(BASE)  ## joints, lenses and places of cameras on 20 random rigs, against the truth
+	$(BIN)/gato-arm calibrate rehearse --rigs 20 $(ARGS)
 
 mutate: $(FULL)  ## do the tests of the safety code notice every change to it?
 	$(BIN)/mutmut run --max-children 2

@@ -63,6 +63,15 @@ def find_camera(config: RobotConfig, name: str | None) -> tuple[str, CameraConfi
     return name, config.cameras[name]
 
 
+def refuse_emulated(config: RobotConfig) -> None:
+    """Raises `CalibrationError` for an emulated robot: there is no board on its table."""
+    if config.emulated:
+        raise CalibrationError(
+            f"{config.name}: its cameras are emulated and see no board; `gato-arm calibrate rehearse` tries this on "
+            "rigs whose truth is known, and --images takes pictures"
+        )
+
+
 def full_size(camera: CameraConfig) -> CameraConfig:
     """The camera with all the pixels that it captures: what a policy gets is too small to calibrate by."""
     return camera.model_copy(update={"size": camera.capture or CAPTURE})
@@ -195,6 +204,7 @@ def capture_live(
 ) -> tuple[str, Capture]:
     """Open the robot's camera and gather views of the board. Raises `CameraError` and `CalibrationError`."""
     camera_name, camera_config = find_camera(config, name)
+    refuse_emulated(config)
     capture = Capture(Gathering(board))
     camera = open_camera(camera_name, full_size(camera_config))
     operator.say(f"board     {board.describe()}; hold it before camera {camera_name!r}, still in each pose")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from datetime import date as Date
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from runtime.commands.options import Json, Robot, make_console, say
+from runtime.commands.options import Json, Robot, Seed, Workers, make_console, say
 
-DECLINED = 1  # exit code
+DECLINED, BEYOND = 1, 3  # exit codes
 
 BoardName = Annotated[
     str,
@@ -111,6 +112,66 @@ def joints(
     return DECLINED if figures is None else 0
 
 
+class Mounting(StrEnum):
+    """Where the camera is."""
+
+    fixed = "fixed"
+    wrist = "wrist"
+
+
+def hand_eye(
+    robot: Robot,
+    mounting: Annotated[Mounting, typer.Option(help="Does the camera stand, or is it on the wrist?")],
+    name: Annotated[str | None, typer.Option("--camera", help="Which camera; default: named as the mounting.")] = None,
+    board: Annotated[str | None, typer.Option(help="As for camera; default: hand for fixed, table for wrist.")] = None,
+    poses: Annotated[int, typer.Option(min=8, help="From how many poses the board shall be seen.")] = 24,
+    out: Annotated[Path | None, typer.Option(help="The camera's calibration; default: that of the robot.")] = None,
+    date: Today = None,
+    yes: Yes = False,
+    json: Json = None,
+) -> int:
+    """Where a camera stands: the arm moves itself through safe poses. Exit code 1: not wished."""
+    from calibration.board import parse_board
+    from drivers.config import load_robot
+    from runtime.calibrate_hand_eye_session import Wish, calibrate
+    from runtime.calibrate_operator import ConsoleOperator
+    from runtime.report import write_json
+
+    config = load_robot(robot)
+    fixed = mounting is Mounting.fixed
+    wish = Wish(
+        camera=name or mounting.value,
+        kind="fixed" if fixed else "wrist",
+        board=parse_board(board or ("hand" if fixed else "table")),
+        poses=poses,
+        date=date or Date.today().isoformat(),
+        file=out,
+    )
+    figures = calibrate(config, robot, wish, ConsoleOperator(make_console(), yes=yes))
+    if figures is not None and json is not None:
+        write_json(json, figures)
+    return DECLINED if figures is None else 0
+
+
+def rehearse(
+    rigs: Annotated[int, typer.Option(min=1, help="How many rigs.")] = 20,
+    seed: Seed = 0,
+    workers: Workers = None,
+    json: Json = None,
+) -> int:
+    """Joints, lenses and places of cameras on rigs drawn at random, against the truth. Exit code 3: beyond a bar."""
+    from runtime.calibrate_rehearse import rehearse_many, show, summarise
+    from runtime.report import write_json
+
+    console = make_console()
+    found = rehearse_many(rigs, seed, workers, console)
+    figures = summarise(found)
+    show(found, figures, console)
+    if json is not None:
+        write_json(json, figures)
+    return 0 if figures["within_all_bars"] == rigs else BEYOND
+
+
 def make_app() -> typer.Typer:
     """The verb with its parts."""
     app = typer.Typer(
@@ -121,4 +182,6 @@ def make_app() -> typer.Typer:
     app.command("board")(board)
     app.command("joints")(joints)
     app.command("camera")(camera)
+    app.command("hand-eye")(hand_eye)
+    app.command("rehearse")(rehearse)
     return app
