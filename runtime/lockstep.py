@@ -114,7 +114,7 @@ def _config(robot: str) -> RobotConfig:
 
 @functools.cache
 def _world(robot: str, image_size: tuple[int, int]) -> World:
-    return Rig(_config(robot).simulation, image_size=image_size)
+    return Rig.of(_config(robot), image_size=image_size)
 
 
 def simulable(robot: str) -> RobotConfig:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from drivers.arm import Array
+from drivers.camera_calibration import CameraCalibration, Lens, opengl_matrices
+from drivers.config import ConfigError
 from sim.table_top import Matrix
 from sim.variation import Conditions, Triple
 
@@ -62,6 +65,38 @@ class Cameras:
             turned = axes @ _rotation(turn)
             focus, up = eye + turned[:, 2], turned[:, 1]
         return tuple(self._p.computeViewMatrix(eye.tolist(), focus.tolist(), up.tolist()))
+
+
+@dataclass(frozen=True)
+class CalibratedCamera:
+    """A camera that stands where a real one was found: its `pose` on what carries it, and its projection."""
+
+    pose: Array
+    projection: Matrix
+    near: float
+    far: float
+    lens: Lens
+
+    def matrices(self, carrier: Array) -> tuple[Matrix, Matrix]:
+        """View and projection when what carries it is at `carrier` (4, 4)."""
+        view, _ = opengl_matrices(self.lens, carrier @ self.pose, self.near, self.far)
+        return tuple(view.T.ravel().tolist()), self.projection
+
+
+def stand(calibration: CameraCalibration, size: tuple[int, int]) -> CalibratedCamera:
+    """The camera "fixed" or "wrist" of a calibration, for images of `size` (height, width). Raises `ConfigError`."""
+    carriers = {"fixed": "base", "wrist": "link"}
+    name, place = calibration.camera, calibration.place
+    if place is None:
+        raise ConfigError(f"camera {name}: its place is not calibrated; run `gato-arm calibrate hand-eye`")
+    if carriers.get(name) != place.carried_by:
+        raise ConfigError(
+            f"camera {name}: was calibrated on the {place.carried_by} {place.link!r}, it is not there here"
+        )
+    _, near, far = _FIXED_LENS if name == "fixed" else _WRIST_LENS
+    lens = calibration.lens.fitted(size)
+    _, projection = opengl_matrices(lens, place.pose, near, far)
+    return CalibratedCamera(place.pose, tuple(projection.T.ravel().tolist()), near, far, lens)
 
 
 def _rotation(turn: Triple) -> Array:

@@ -125,7 +125,7 @@ def _make_world(
             f'robot "{config.name}": the stacking world has the joints {", ".join(World.spec.joint_names)}; '
             f"name them so, or leave out `emulated`"
         )
-    world = Rig(config.simulation, image_size=image_size)
+    world = Rig.of(config, image_size=image_size)
     return world, lambda text: Judge(world, parse_task(text)), lambda text: Expert(world, parse_task(text))
 
 

@@ -7,11 +7,13 @@ objects come from one group. Knows no driver.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Self
 
 import numpy as np
 
 from drivers.arm import Array
-from drivers.config import ConfigError, SimulationConfig, suggest
+from drivers.camera_calibration import calibration_of
+from drivers.config import ConfigError, RobotConfig, SimulationConfig, suggest
 from sim.shapes import GROUPS, Shape, sample_shapes
 from sim.variation import NOMINAL, Conditions, VariationError, parse_conditions
 from sim.world import World
@@ -34,6 +36,14 @@ class Rig(World):
             raise ConfigError(f"simulation.objects: no group {section.objects!r}{nearest}; known: {', '.join(GROUPS)}")
         self._group = section.objects
         super().__init__(image_size=image_size)
+
+    @classmethod
+    def of(cls, config: RobotConfig, *, image_size: tuple[int, int] = (64, 64)) -> Self:
+        """The world of a robot's file; cameras whose place is calibrated there stand where it says."""
+        world = cls(config.simulation, image_size=image_size)
+        found = {name: calibration_of(camera) for name, camera in config.cameras.items()}
+        world.stand_cameras({name: one for name, one in found.items() if one is not None and one.place is not None})
+        return world
 
     def reset(
         self,

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.arm import Array, frozen
+from drivers.camera_calibration import CameraCalibration
 from drivers.config import URDF_FOLDER
 from sim import scene, so101
 from sim.blocks import add_block
-from sim.cameras import Cameras
+from sim.cameras import CalibratedCamera, Cameras, stand
 from sim.drives import ARM_JOINTS, HAND_LINK, LEFT_JAW, RIGHT_JAW, Drives
 from sim.shapes import COLOURS, CUBE, EDGE, Shape, Solid
 from sim.table_top import Matrix, TableTop
@@ -51,6 +52,7 @@ class World:
         self.conditions = NOMINAL
         self.solids: dict[str, Solid] = {}
         self.blocks: dict[str, int] = {}
+        self._calibrated: dict[str, CalibratedCamera] = {}
         self._p = scene.connect(physics_rate)
         self._substeps = 0
         self._build(_solids(NOMINAL, {}), NOMINAL)
@@ -242,17 +244,31 @@ class World:
     def _hide_table(self, hidden: bool) -> None:
         scene.hide_table(self._p, self._table.seen, hidden, self.conditions.table_grey)
 
+    def stand_cameras(self, calibrations: Mapping[str, CameraCalibration]) -> None:
+        """Put cameras where calibrated ones stand, with their lenses but for distortion; conditions move them no more.
+
+        Raises `ConfigError` for a calibration without a place, and for one of another link than the camera's.
+        """
+        self._calibrated = {name: stand(found, self.image_size) for name, found in calibrations.items()}
+
     def camera_matrices(self, camera: str) -> tuple[Array, Array]:
         """OpenGL view and projection matrices (4, 4) of a camera as it stands now."""
         view, projection = {"fixed": self._fixed_camera, "wrist": self._wrist_camera}[camera]()
         return np.array(view).reshape(4, 4).T, np.array(projection).reshape(4, 4).T
 
     def _fixed_camera(self) -> tuple[Matrix, Matrix]:
-        return self._cameras.fixed()
+        calibrated = self._calibrated.get("fixed")
+        return self._cameras.fixed() if calibrated is None else calibrated.matrices(np.eye(4))
 
     def _wrist_camera(self) -> tuple[Matrix, Matrix]:
         state = self._p.getLinkState(self.arm, HAND_LINK, computeForwardKinematics=1)
-        return self._cameras.wrist(state[4], state[5])
+        calibrated = self._calibrated.get("wrist")
+        if calibrated is None:
+            return self._cameras.wrist(state[4], state[5])
+        hand = np.eye(4)
+        hand[:3, :3] = np.array(self._p.getMatrixFromQuaternion(state[5])).reshape(3, 3)
+        hand[:3, 3] = state[4]
+        return calibrated.matrices(hand)
 
     def close(self) -> None:
         """Disconnect the physics client."""
