@@ -64,8 +64,11 @@ def guard(settings: GuardianSettings, connection: Connection) -> None:
     os.setsid()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP):
         signal.signal(number, signal.SIG_IGN)
-    process = os.pidfd_open(settings.servo_process)
-    block = SharedBlock(settings.joints, settings.block)
+    try:
+        process = os.pidfd_open(settings.servo_process)
+        block = SharedBlock(settings.joints, settings.block)
+    except (ProcessLookupError, FileNotFoundError):
+        return  # the servo process has ended already: nothing moves before the guardian watches
     try:
         arm = settings.open_arm()
     except (ArmError, ConfigError):

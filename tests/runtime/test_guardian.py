@@ -16,9 +16,10 @@ import pytest
 
 from drivers.arm import ReleaseReport
 from runtime.clock import SECOND, MonotonicClock, SimulatedClock
-from runtime.guardian import RELEASE, GuardianSettings, Notice, Takeover, ended_well
+from runtime.guardian import RELEASE, GuardianSettings, Notice, Takeover, ended_well, guard
 from runtime.servo import ServoLoop, ServoSettings
 from runtime.shared_block import ENDED, SharedBlock
+from runtime.spawn import spawn
 from tests.runtime.fake_arm import SPEC, START, FakeArm
 
 REST = (0.0, -0.5, 0.2)
@@ -232,3 +233,13 @@ def test_a_promise_that_is_renewed_late_is_forgiven(block: SharedBlock, sleeper:
 
     assert ended_well(os.pidfd_open(sleeper.pid), Looks(), MonotonicClock())  # type: ignore[arg-type]
     assert sleeper.wait() == -signal.SIGTERM
+
+
+def test_a_servo_process_that_ended_before_it_was_watched_is_no_error(block: SharedBlock) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", "pass"])
+    gone.wait()
+    settings = GuardianSettings(FakeArm, 3, block.name, gone.pid, ServoSettings(), orphan_hold_s=2.0)
+    process, connection = spawn("guardian", guard, settings)
+    process.join(20)
+    assert process.exitcode == 0
+    connection.close()
