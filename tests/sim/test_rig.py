@@ -52,7 +52,7 @@ def test_a_section_that_cannot_be_is_one_line(section: SimulationConfig, reason:
 def test_the_emulator_has_the_rig_of_its_robot() -> None:
     config = load_robot("emulated_rig")
     assert config.simulation is not None
-    world, make_judge = _make_world(config, (64, 64))
+    world, make_judge, _ = _make_world(config, (64, 64))
     world.reset(np.random.default_rng(0))
     assert isinstance(world, Rig) and world.conditions == parse_conditions(config.simulation.conditions) != NOMINAL
     assert make_judge("put the red cube on the blue cube").outcome is None
