@@ -13,6 +13,7 @@ only; a video is a file of its own.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -51,10 +52,10 @@ class DatasetWriter:
         """`images` maps camera name to (height, width), `extra` an observation name to its components' names; with
         `videos` the cameras are kept as H.264 instead of lossless PNG.
 
-        Raises `DatasetError` when the folder holds a dataset of other features or rate, or the video library is not
-        there."""
+        Raises `DatasetError` when the folder holds a dataset of other features or rate, and ModuleNotFoundError when
+        `videos` are asked for without the video library."""
         if videos:
-            import av  # noqa: F401  (known to be there before anybody has recorded anything)
+            importlib.import_module("av")  # that it is there is known before anybody has recorded anything
         self.folder = folder
         self._cameras = tuple(sorted(images))
         self._extra = dict(extra or {})

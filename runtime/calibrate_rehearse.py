@@ -47,7 +47,7 @@ from runtime.stage import StageFault
 ROBOT: Final = "emulated"
 KINDS: Final[tuple[Kind, ...]] = ("fixed", "wrist")
 PICTURES_MAX: Final = 150
-BARS: Final = {  # what issue 7 asks for
+BARS: Final = {  # the worst error of a rig that passes
     "joint_deg": 0.5,
     "focal_percent": 0.5,
     "centre_px": 1.0,

@@ -12,14 +12,15 @@ from calibration.rehearsal.drawing import TrueLens
 from calibration.rehearsal.shots import random_lens, random_pose
 from calibration.views import Gathering
 from drivers.arm import Array
+from tests.calibration.conftest import Album
 
 TABLE = BOARDS["table"]
 
 
 @pytest.fixture(scope="module")
-def views(album: object) -> list[BoardView]:
+def views(album: Album) -> list[BoardView]:
     gathering = Gathering(TABLE)
-    for image in album.images:  # type: ignore[attr-defined]
+    for image in album.images:
         gathering.offer(image)
     return gathering.views
 
@@ -30,8 +31,8 @@ def exact(lens: TrueLens, pose: Array) -> BoardView:
     return BoardView(pixels, np.arange(len(pixels)), lens.size)
 
 
-def test_a_lens_is_recovered(album: object, views: list[BoardView]) -> None:
-    true: TrueLens = album.lens  # type: ignore[attr-defined]
+def test_a_lens_is_recovered(album: Album, views: list[BoardView]) -> None:
+    true = album.lens
     lens, out = calibrate_camera(TABLE, views, date="2026-01-02")
     assert lens.fx / true.matrix[0, 0] == pytest.approx(1, abs=0.005)
     assert lens.fy / true.matrix[1, 1] == pytest.approx(1, abs=0.005)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,10 +95,12 @@ def test_lerobots_file_and_back(tmp_path: Path) -> None:
         (lambda content: content.update(gripper=3), "no calibration of LeRobot's"),
     ],
 )
-def test_another_arms_calibration_is_refused(change: object, said: str, tmp_path: Path) -> None:
+def test_another_arms_calibration_is_refused(
+    change: Callable[[dict[str, Any]], object], said: str, tmp_path: Path
+) -> None:
     export_lerobot(tmp_path / "l.json", STORED)
     content = json.loads((tmp_path / "l.json").read_text())
-    change(content)  # type: ignore[operator]
+    change(content)
     (tmp_path / "l.json").write_text(json.dumps(content))
     with pytest.raises(CalibrationError, match=said):
         import_lerobot(tmp_path / "l.json", ARM, date="x")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from calibration.rehearsal.drawing import Light, TrueLens, draw
 from calibration.rehearsal.shots import random_lens
 from calibration.views import CELLS, Gathering, edge_width, span, tilt
 from drivers.arm import Array
+from tests.calibration.conftest import Album
 
 TABLE = BOARDS["table"]
 
@@ -36,8 +39,8 @@ def about(axis: int, angle: float) -> Array:
     return turn
 
 
-def shot(lens: TrueLens, pose: Array, **light: object) -> np.ndarray:
-    return draw(TABLE, lens, pose, Light(**light), np.random.default_rng(0))  # type: ignore[arg-type]
+def shot(lens: TrueLens, pose: Array, **light: Any) -> np.ndarray:
+    return draw(TABLE, lens, pose, Light(**light), np.random.default_rng(0))
 
 
 def test_a_sharp_picture_is_sharp_and_a_moving_one_is_not(lens: TrueLens) -> None:
@@ -71,11 +74,11 @@ def test_a_view_that_is_much_like_another_is_not_kept(lens: TrueLens) -> None:
     assert gathering.rejected == {"repeated": 1, "blurred": 1, "no board": 1} and len(gathering.views) == 2
 
 
-def test_what_is_missing_is_asked_for_until_nothing_is(album: object) -> None:
+def test_what_is_missing_is_asked_for_until_nothing_is(album: Album) -> None:
     gathering = Gathering(TABLE)
     assert gathering.missing()[0].startswith("move the board to the")
     wishes = []
-    for image in album.images:  # type: ignore[attr-defined]
+    for image in album.images:
         if not gathering.missing():
             break
         gathering.offer(image)
