@@ -251,7 +251,14 @@ class _Network:
         return x, normed
 
     def _choose(self, hidden: str) -> str:
-        """(A,): the bins with the highest logits; only the head's rows of bins are stored."""
+        """(A,): each distribution's median, as `model.median_bins`; only the head's rows of bins are stored.
+
+        It is computed and counted in fp32, which holds both sums of 1,024 probabilities and whole numbers so large.
+        """
         g, start = self.g, self.row_map.continuous_row
         head = g.weight("head.bins", self.p.array("head.weight")[start : start + BINS].T)
-        return g.op("ArgMax", g.op("MatMul", hidden, head), axis=-1, keepdims=0)
+        logits = g.op("Cast", g.op("MatMul", hidden, head), to=TYPES["float32"])
+        reached = g.op("CumSum", g.op("Softmax", logits, axis=-1), g.constant(1))
+        below = g.op("Less", reached, g.constant(0.5, np.float32))
+        count = g.op("ReduceSum", g.op("Cast", below, to=TYPES["float32"]), g.constant([1]), keepdims=0)
+        return g.op("Cast", count, to=TYPES["int64"])

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from policies.gato.config import THING, ModelConfig
 from policies.gato.data import Batch
-from policies.gato.model import Gato
+from policies.gato.model import Gato, median_bins
 from policies.gato.ranks import Ranks
 from policies.gato.sequence import SequenceSpec
 from policies.gato.tokens import BINS
@@ -76,7 +76,7 @@ class Objective(nn.Module):
         soft = torch.softmax(-0.5 * distance**2, dim=-1)
         cross_entropy = -(soft * F.log_softmax(logits, dim=-1)).sum(-1)
         action_loss = (cross_entropy.mean(-1) * weight).sum()
-        error = (logits.detach().argmax(-1) - batch.labels).abs().float()
+        error = (median_bins(logits.detach()) - batch.labels).abs().float()
         start = spec.actions + spec.words
         shown, known = self._patch_loss(inside[:, :, start : start + spec.patches], batch)
         truth = torch.nan_to_num(batch.truth)

@@ -92,13 +92,15 @@ class Recomputing:
         """The ids that the last tokens before `end` decode, at most (A,)."""
         import torch
 
+        from policies.gato.model import median_bins
+
         model, spec = self._model, self._spec
         text = model.embed_text(torch.from_numpy(self._padded)[None])
         pictures = [torch.from_numpy(np.stack([row[1][i] for row in rows])) for i in range(len(spec.cameras))]
         blocks = model.embed_blocks(pictures, torch.from_numpy(np.stack([row[0] for row in rows])))
         x = torch.cat([text, blocks.flatten(0, 1)[None]], dim=1)[:, :end]
         hidden = model(x, places[:, :end], mask[..., :end, :end])
-        ids: Ids = model.action_logits(hidden[0, -spec.actions :]).argmax(-1).numpy() + CONTINUOUS_START
+        ids: Ids = median_bins(model.action_logits(hidden[0, -spec.actions :])).numpy() + CONTINUOUS_START
         return ids
 
     def _positions(self) -> Ids:

@@ -8,9 +8,9 @@ import torch
 
 from policies.gato.config import ModelConfig
 from policies.gato.data import Replay
-from policies.gato.model import Gato, rotary_table
+from policies.gato.model import Gato, median_bins, rotary_table
 from policies.gato.sequence import PERIOD, SequenceSpec
-from policies.gato.tokens import CONTINUOUS_START, SEPARATOR
+from policies.gato.tokens import BINS, CONTINUOUS_START, SEPARATOR
 
 SPEC = SequenceSpec((("a", 16, 32), ("b", 32, 16)), (("x", 3), ("y", 2)), actions=3, text=5, window=2)
 CONFIG = ModelConfig(layers=2, heads=2, head_width=16, feedforward=48, patch_channels=32)
@@ -60,7 +60,7 @@ def test_steps_with_a_cache_equal_the_training_pass(model: Gato) -> None:
     embedded = model.embed_blocks(images, torch.cat([b[1] for b in blocks])).reshape(1, -1, CONFIG.width)
     hidden = model(torch.cat([model.embed_text(text), embedded], dim=1), positions, mask)
     logits = model.action_logits(hidden[:, SPEC.text :].reshape(5, SPEC.block, -1)[:, -SPEC.actions :])
-    assert torch.equal(logits.argmax(-1) + CONTINUOUS_START, decoded[0])
+    assert torch.equal(median_bins(logits) + CONTINUOUS_START, decoded[0])
 
 
 def test_the_wrap_of_positions_changes_nothing(model: Gato) -> None:
@@ -105,3 +105,12 @@ def test_sampled_patch_positions_stay_in_their_intervals_and_fill_them(model: Ga
         assert torch.equal(drawn.amin(0), spans[:, 0])
         assert torch.equal(drawn.amax(0), spans[:, 1] - 1)
         assert ((means >= spans[:, 0]) & (means < spans[:, 1])).all()
+
+
+def test_an_action_is_the_median_of_its_distribution() -> None:
+    odds = torch.full((3, BINS), 1e-9)
+    odds[0, 700] = 1  # sure
+    odds[1, 100:300], odds[1, 1023] = 0.6 / 200, 0.4  # the likeliest bin is an end, most of the odds are elsewhere
+    odds[2, 0], odds[2, 5] = 0.51, 0.49
+    assert median_bins(odds.log()).tolist() == [700, 266, 0]
+    assert median_bins((odds.log() + 30).half()).tolist() == [700, 266, 0]
