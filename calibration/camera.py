@@ -6,6 +6,7 @@ corners say where the board is, and the error is that of the other half.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -14,17 +15,20 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 
-from calibration.board import Board, BoardView, Points
+from calibration.board import CORNERS_MIN, Board, BoardView, Points
 from calibration.errors import CalibrationError
 from drivers.arm import Array, frozen
 from drivers.camera_calibration import Lens, LensErrors
 
 VIEWS_MIN: Final = 10
 FOLDS: Final = 4
-OUTLIER: Final = 4.0  # times the median error, beyond which a corner, or a view, is left out
+OUTLIER: Final = 4.0  # times the median error, or a corner's deviation, beyond which a corner, or a view, is left out
+CORNER_DEVIATION: Final = 0.15  # px, of one corner as a picture shows it
 METHOD: Final = "ChArUco, cv2.calibrateCameraExtended, k1 k2 p1 p2 k3"
 FOCAL_DEVIATION_MAX: Final = 0.01  # of the focal length
 CENTRE_DEVIATION_MAX: Final = 0.01  # of the picture's width
+AGREEING: Final = 0.75  # share of a view's corners that have to agree with each other
+SHOWN_MIN: Final = 0.05  # share of a corner's squared error that is taken to show, where the others hardly bind it
 CRITERIA: Final = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-9)
 
 
@@ -170,6 +174,30 @@ def board_pose(board: Board, view: BoardView, matrix: Array, distortion: Array) 
         objects, pixels, matrix, distortion, rotations[best], translations[best]
     )
     return _pose(rotation, translation)
+
+
+def consistent(board: Board, view: BoardView, matrix: Array, distortion: Array) -> BoardView | None:
+    """The view without corners that the others contradict, the worst first; None when too few, or most, do not agree.
+
+    A corner's error under the pose that fits all is judged by what it should be, were the corner like the others: of a
+    few corners each draws the pose towards itself, and hides part of its own error.
+    """
+    enough = max(CORNERS_MIN, math.ceil(AGREEING * len(view.ids)))
+    while len(view.ids) >= enough:
+        pose = board_pose(board, view, matrix, distortion)
+        if pose is None:
+            return None
+        objects, pixels = _match(board, view)
+        turn = cv2.Rodrigues(pose[:3, :3])[0]
+        projected, derivatives = cv2.projectPoints(objects, turn, pose[:3, 3], matrix, distortion)
+        basis, _ = np.linalg.qr(np.asarray(derivatives, dtype=np.float64)[:, :6])
+        shown = np.sqrt(np.maximum(1 - (basis**2).sum(axis=1), SHOWN_MIN))  # share of each number's error
+        errors = (np.asarray(projected, dtype=np.float64).reshape(-1, 2) - pixels).ravel()
+        off = np.abs(errors / shown).reshape(-1, 2).max(axis=1) / CORNER_DEVIATION
+        if off.max() <= OUTLIER:
+            return view
+        view = view.of(np.arange(len(off)) != off.argmax())
+    return None
 
 
 def _pose(rotation: ArrayLike, translation: ArrayLike) -> Array:

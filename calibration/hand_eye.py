@@ -20,7 +20,7 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from calibration.board import Board, BoardView, Points
-from calibration.camera import board_pose, project
+from calibration.camera import CORNER_DEVIATION, board_pose, consistent, project
 from calibration.errors import CalibrationError
 from calibration.kinematics import Kinematics
 from calibration.poses import difference, inverse, moved, quaternion, rotation_vector
@@ -33,8 +33,8 @@ ROTATION_MIN: Final = np.radians(15)  # between two poses that tell something of
 AXES_SPREAD_MIN: Final = 0.03  # second eigenvalue of the axes' scatter: 10 degrees from parallel
 OFFSET_DEVIATION: Final = np.radians(0.15)  # what is expected of a joint's calibrated zero
 PLAY: Final = np.radians(0.07)  # by which a joint is elsewhere than its encoder says, in each pose anew
-PIXEL_DEVIATION: Final = 0.15  # px, of a corner by itself
 SCALE_MAX: Final = 0.012  # by which the board may differ from its printed size
+STEP: Final = 1e-6  # rad and m, of numerical derivatives
 MOVED_MM, MOVED_DEG = 4.0, 1.0  # leave-one-out errors beyond which it is asked whether the board was moved
 DISAGREE_MM, DISAGREE_DEG = 8.0, 2.0  # and beyond which the result is worth nothing
 METHOD: Final = "Park-Martin, then reprojection with joint offsets"
@@ -78,11 +78,17 @@ class HandEyeProblem:
         self._matrix, self._distortion = lens.matrix, np.array(lens.distortion)
         self._corners = board.corners
         self._tunable = list(kinematics.moving[1:-1])
+        self._parameters = 12 + len(self._tunable)
 
     def chain(self, joints: Array) -> Array:
         """From the board's carrier to the camera's: base from hand for a fixed camera, hand from base on the wrist."""
         pose = self.kinematics.pose(joints)
         return pose if self.kind == "fixed" else inverse(pose)
+
+    def sample(self, joints: Array, view: BoardView) -> Sample | None:
+        """What a view is worth: its corners that agree with each other; None when these are too few."""
+        agreed = consistent(self.board, view, self._matrix, self._distortion)
+        return None if agreed is None else Sample(joints, agreed)
 
     def seen(self, sample: Sample) -> Array | None:
         """The board's pose in the camera's frame by this view alone."""
@@ -115,6 +121,25 @@ class HandEyeProblem:
     def refine(self, start: HandEye, samples: Sequence[Sample], *, scaled: bool = False) -> HandEye:
         """Camera, board and joint offsets together; with `scaled` the board's size too."""
         return self._fit(start, samples, scaled).found
+
+    def information(self, found: HandEye, joints: Array) -> Array:
+        """What a view at these joint positions would tell, were `found` true: a covariance's inverse, shape (p, p).
+
+        Its order is that of `_changed`: the camera's turn (rad) and shift (m), the board's, then offsets (rad).
+        """
+        pixels = project(self._corners, self.predicted(found, joints), self._matrix, self._distortion)
+        inside = ((pixels > 0) & (pixels < np.array(self.lens.size[::-1]) - 1)).all(axis=1)
+        sample = Sample(joints, BoardView(pixels[inside], np.flatnonzero(inside), self.lens.size))
+        changes = STEP * np.eye(self._parameters)
+        moves = [self._errors(self._changed(found, change, False), sample).ravel() / STEP for change in changes]
+        derivative = self._whitening(found, sample) @ np.column_stack(moves)
+        return np.asarray(derivative.T @ derivative)
+
+    def expected(self) -> Array:
+        """What is known before any view, as `information`: joints are calibrated."""
+        known = np.zeros(self._parameters)
+        known[12:] = OFFSET_DEVIATION**-2
+        return np.diag(known)
 
     def leave_one_out(self, found: HandEye, samples: Sequence[Sample]) -> tuple[Array, Array]:
         """For each sample how far (mm, degrees) the board was from where all others predict it.
@@ -149,7 +174,7 @@ class HandEyeProblem:
             ]
             return np.concatenate([*parts, found.offsets[self._tunable] / OFFSET_DEVIATION])
 
-        result = least_squares(residuals, np.zeros(12 + len(self._tunable) + scaled), method="lm", x_scale="jac")
+        result = least_squares(residuals, np.zeros(self._parameters + scaled), method="lm", x_scale="jac")
         ends = np.cumsum([0, *(2 * len(sample.view.ids) for sample in samples)])
         rows = [slice(int(low), int(high)) for low, high in itertools.pairwise(ends)]
         found = self.with_error(self._changed(start, result.x, scaled), samples)
@@ -158,7 +183,7 @@ class HandEyeProblem:
     def _changed(self, start: HandEye, change: Array, scaled: bool) -> HandEye:
         """`change`: of the camera (6,), of the board (6,), of the middle joints' offsets, and of the scale."""
         offsets = start.offsets.copy()
-        offsets[self._tunable] += change[12 : 12 + len(self._tunable)]
+        offsets[self._tunable] += change[12 : self._parameters]
         scale = start.scale * (1 + change[-1]) if scaled else start.scale
         return HandEye(moved(start.camera, change[:6]), moved(start.board, change[6:12]), offsets, 0.0, scale)
 
@@ -172,7 +197,7 @@ class HandEyeProblem:
             joints[joint] += PLAY
             columns.append(self._errors(found, Sample(joints, sample.view)).ravel() - here)
         moves = np.column_stack(columns)
-        covariance = moves @ moves.T + PIXEL_DEVIATION**2 * np.eye(len(here))
+        covariance = moves @ moves.T + CORNER_DEVIATION**2 * np.eye(len(here))
         return np.linalg.inv(np.linalg.cholesky(covariance))
 
     def _errors(self, found: HandEye, sample: Sample) -> Points:

@@ -34,6 +34,9 @@ class Kinematics:
         ids = [self._model.getJointId(name) for name in moving]
         self._places = [self._model.joints[id].idx_q for id in ids]
         self._last = ids[-1]
+        links = [float(np.linalg.norm(self._model.jointPlacements[id].translation)) for id in ids[1:]]
+        self.reach: Array = np.zeros(len(names))  # m from each moving joint's axis to the hand's origin, at most
+        self.reach[list(self.moving)] = np.cumsum([0.0, *links[::-1]])[::-1]
         self.base = str(self._model.frames[1].name)
         self.hand = next(
             str(frame.name)

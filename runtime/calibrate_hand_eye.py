@@ -66,13 +66,19 @@ class HandEyeRun:
         self._clock, self._tell, self._wanted = clock, tell, poses
         self.samples: list[Sample] = []
         self.misses = 0
+        self._visited: list[np.ndarray] = []  # poses, from the first on, straight from one to the next
         self._in_a_row = 0
 
     def run(self, *, date: str) -> HandEyeResult:
         """Gather, come back to the first pose, judge. Raises `CalibrationError` with the reason, and `StageFault`."""
         self._servo.start()
         self._servo.hold()
-        start = np.array(self._servo.state().command)
+        start = self._here()
+        if (near := self._planner.cramped(start)) is not None:
+            raise CalibrationError(
+                f"not enough room here: the {near}; hold the arm with more of it around, and begin again"
+            )
+        self._visited = [start]
         first = self._look()
         if first is None:
             raise CalibrationError(
@@ -81,8 +87,7 @@ class HandEyeRun:
             )
         self.samples.append(first)
         self._gather_first(start)
-        self._gather_more()
-        go_to(self._servo, start, self._clock, PERIOD)
+        self._go_back(self._gather_more())
         self._refuse_moved(first, self._look())
         place, found = calibrate_hand_eye(self._problem, self.samples, date=date)
         return HandEyeResult(place, found, len(self.samples), self.misses)
@@ -101,19 +106,24 @@ class HandEyeRun:
             return False
         return True
 
-    def _gather_more(self) -> None:
+    def _gather_more(self) -> HandEye | None:
+        """What is found at last; None when the first poses say too little, which `calibrate_hand_eye` explains."""
         if len(self.samples) < 3:
-            return  # calibrate_hand_eye says so
+            return None
         found = self._problem.refine(self._problem.begin(self.samples), self.samples)
         while len(self.samples) < self._wanted and self._in_a_row < MISSES_MAX:
             pose = self._planner.next(found, self.samples, self._here())
+            if pose is None and len(self._visited) == 1:
+                break
             if pose is None:
-                return
-            if self._take(pose):
+                self._go_back(found)  # where there was room
+            elif self._take(pose):
                 found = self._problem.refine(found, self.samples)
+        return found
 
     def _take(self, pose: np.ndarray) -> bool:
-        go_to(self._servo, pose, self._clock, PERIOD)
+        self._go(pose)
+        self._visited.append(pose)
         sample = self._look()
         if sample is None:
             self.misses += 1
@@ -123,6 +133,15 @@ class HandEyeRun:
         self.samples.append(sample)
         self._tell(f"pose {len(self.samples)} of {self._wanted}: {len(sample.view.ids)} corners")
         return True
+
+    def _go_back(self, found: HandEye | None) -> None:
+        """To the first pose, by ways that are safe."""
+        for pose in self._planner.way_back(self._visited, found):
+            self._go(pose)
+        self._visited = self._visited[:1]
+
+    def _go(self, pose: np.ndarray) -> None:
+        go_to(self._servo, pose, self._clock, PERIOD)
 
     def _here(self) -> np.ndarray:
         return np.array(self._servo.state().command)
@@ -138,7 +157,7 @@ class HandEyeRun:
                 readings.append(self._servo.state().positions)
         await_frames({self._camera.name: self._camera}, self._clock.now(), self._clock)
         view: BoardView | None = find_board(self._problem.board, self._camera.read().image)
-        return None if view is None else Sample(np.mean(readings, axis=0), view)
+        return None if view is None else self._problem.sample(np.mean(readings, axis=0), view)
 
     def _refuse_moved(self, first: Sample, last: Sample | None) -> None:
         then = self._problem.seen(first)

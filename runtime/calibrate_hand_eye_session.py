@@ -26,7 +26,7 @@ from drivers.robot import open_arm, open_camera
 from runtime.calibrate_camera import find_camera, full_size, refuse_emulated
 from runtime.calibrate_hand_eye import HandEyeRun, describe, store
 from runtime.calibrate_operator import Operator
-from runtime.calibrate_poses import PosePlanner, roomy
+from runtime.calibrate_poses import PosePlanner, unfolded
 from runtime.clock import MonotonicClock
 from runtime.guard import Guard
 from runtime.servo_process import ServoProcess
@@ -63,7 +63,7 @@ def calibrate(config: RobotConfig, robot: str, wish: Wish, operator: Operator) -
             f"{path}: its lens is for {calibration.lens.size} pixels, the camera gives {camera_config.size}; "
             "calibrate it again, or set `capture` as it was"
         )
-    guard = Guard.of(roomy(config))
+    guard = Guard.of(unfolded(config))
     if guard is None:
         raise ConfigError(f"{config.name}: arm.urdf is not set: where the hand is follows from it")
     problem = HandEyeProblem(wish.kind, wish.board, calibration.lens, Kinematics(config))

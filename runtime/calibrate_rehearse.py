@@ -29,7 +29,7 @@ from calibration.rehearsal.eye import RehearsalEye, TrueRig
 from calibration.rehearsal.places import BOARD_OF, exact_view, random_board, random_camera
 from calibration.rehearsal.shots import random_lens, shots
 from calibration.views import Gathering
-from drivers.arm import Array
+from drivers.arm import ArmSpec, Array
 from drivers.camera_calibration import Lens
 from drivers.config import RobotConfig, load_robot
 from drivers.feetech import FEETECH
@@ -37,7 +37,7 @@ from drivers.servo_arm import ServoArm
 from runtime import calibrate_joints as joints
 from runtime.calibrate_by_hand import HandOperator
 from runtime.calibrate_hand_eye import POSES, HandEyeRun
-from runtime.calibrate_poses import PosePlanner, roomy
+from runtime.calibrate_poses import PosePlanner, unfolded
 from runtime.clock import SECOND, SimulatedClock
 from runtime.guard import Guard
 from runtime.loop import LockstepServo
@@ -143,14 +143,11 @@ def _rehearse_place(
 ) -> None:
     kinematics = Kinematics(robot)
     rig = TrueRig(kind, BOARD_OF[kind], true_lens, random_camera(kind, rng), random_board(kind, rng))
-    guard = Guard(robot)
-    stage = LockstepRig(arm, robot, guard)
-    start = good_start(rig, kinematics, Guard(roomy(robot)), robot, rng)
-    stage.show(start)
-    eye = RehearsalEye(rig, kinematics, arm.world.joint_positions, stage.clock.now, rng)
+    stage = LockstepRig(arm, robot, Guard(robot))
     problem = HandEyeProblem(kind, rig.board, lens, kinematics)
-    plans = Guard(roomy(robot))
-    planner = PosePlanner(robot.arm.spec(), problem, plans, robot.safety.table_height or 0.0, rng)
+    planner = PosePlanner(robot.arm.spec(), problem, Guard(unfolded(robot)), robot.safety.table_height or 0.0, rng)
+    stage.show(good_start(rig, kinematics, planner, robot.arm.spec(), rng))
+    eye = RehearsalEye(rig, kinematics, arm.world.joint_positions, stage.clock.now, rng)
     try:
         result = HandEyeRun(stage.servo, eye, problem, planner, stage.clock, poses=poses).run(date="rehearsal")
     finally:
@@ -189,10 +186,9 @@ class LockstepRig:
 
 
 def good_start(
-    rig: TrueRig, kinematics: Kinematics, guard: Guard, robot: RobotConfig, rng: np.random.Generator
+    rig: TrueRig, kinematics: Kinematics, planner: PosePlanner, spec: ArmSpec, rng: np.random.Generator
 ) -> Array:
     """Where a person would hold the arm: the board in the picture's middle, facing the camera, room all around."""
-    spec = robot.arm.spec()
     best: tuple[float, Array] | None = None
     for _ in range(START_TRIES):
         pose = rng.uniform(spec.position_min + 0.4, spec.position_max - 0.4)
@@ -206,7 +202,7 @@ def good_start(
         facing = board[:3, 2] @ middle / np.linalg.norm(middle)
         off = np.linalg.norm(middle[:2]) / middle[2]
         worth = facing - off - 2 * abs(np.linalg.norm(middle) - 0.3)
-        if (best is None or worth > best[0]) and guard.check(pose) is None:
+        if (best is None or worth > best[0]) and planner.cramped(pose) is None:
             best = worth, pose
     if best is None:
         raise CalibrationError(f"rig {rig.kind}: no pose in which the camera sees the board")

@@ -88,7 +88,9 @@ def _paint(fine: NDArray[np.float32], board: Board, lens: TrueLens, pose: Array)
     x, y, w = (
         np.einsum("ij,hwj->ihw", onto[:, :2].astype(np.float32), rays) + onto[:, 2].astype(np.float32)[:, None, None]
     )
-    x, y = x / w, y / w
+    # Rays that run along the board's plane, or away from it, meet no paper: they are sent beside it.
+    ahead = w > 0
+    x, y = (np.divide(part, w, out=np.full_like(part, -1.0), where=ahead) for part in (x, y))
     texture, scale = _texture(board)
     here = cv2.remap(
         texture,
@@ -98,7 +100,7 @@ def _paint(fine: NDArray[np.float32], board: Board, lens: TrueLens, pose: Array)
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=-1.0,
     )
-    inside = (x > -margin) & (y > -margin) & (x < wide + margin) & (y < high + margin) & (w > 0)
+    inside = (x > -margin) & (y > -margin) & (x < wide + margin) & (y < high + margin)
     area = fine[top:bottom, left:right]
     area[inside] = np.maximum(here[inside], 8.0)
 
