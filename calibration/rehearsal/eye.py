@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calibration.board import Board
+from calibration.board import Board, Image
 from calibration.hand_eye import Kind
 from calibration.kinematics import Kinematics
 from calibration.poses import inverse
@@ -16,6 +16,7 @@ from drivers.arm import Array
 from drivers.camera import Frame
 
 PLAY = np.radians(0.05)  # standard deviation of each joint between its encoder and the link that it moves
+STILL = 1e-3  # rad, that a joint may creep without a motion
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,10 @@ class TrueRig:
 
 
 class RehearsalEye:
-    """`joints()` says where the arm's servos are (n,), rad, `clock()` the time, ns. Play is new after each motion."""
+    """`joints()` says where the arm's servos are (n,), rad, `clock()` the time, ns.
+
+    Play is new after each motion. As long as the arm is quite still frames show the same picture, which costs nothing.
+    """
 
     def __init__(
         self,
@@ -54,8 +58,10 @@ class RehearsalEye:
             noise=rng.uniform(1.0, 3.0),
         )
         self._sequence = 0
-        self._at: Array | None = None
-        self._play: Array | None = None
+        self._play: Array = np.zeros(kinematics.reach.size)
+        self._at: Array | None = None  # of the last motion's end, and of the last picture
+        self._drawn: Array = np.full(kinematics.reach.size, np.nan)
+        self._image: Image | None = None
 
     @property
     def name(self) -> str:
@@ -72,12 +78,12 @@ class RehearsalEye:
         """It stays."""
 
     def read(self) -> Frame:
-        """A new picture at each call."""
+        """A new frame at each call."""
         joints = self._joints()
-        if self._at is None or np.abs(joints - self._at).max() > 1e-3 or self._play is None:
-            self._play = self._rng.normal(0, PLAY, joints.size)
-            self._at = joints
-        pose = self.rig.seen(self._kinematics.pose(joints + self._play))
-        image = draw(self.rig.board, self.rig.lens, pose, self._light, self._rng)
+        if self._at is None or np.abs(joints - self._at).max() > STILL:
+            self._play, self._at = self._rng.normal(0, PLAY, joints.size), joints.copy()
+        if self._image is None or not np.array_equal(joints, self._drawn):
+            pose = self.rig.seen(self._kinematics.pose(joints + self._play))
+            self._image, self._drawn = draw(self.rig.board, self.rig.lens, pose, self._light, self._rng), joints.copy()
         self._sequence += 1
-        return Frame(self._clock() + self._sequence, self._sequence, image)
+        return Frame(self._clock() + self._sequence, self._sequence, self._image)

@@ -143,3 +143,27 @@ def test_poses_that_disagree_for_no_known_reason_are_refused() -> None:
     samples = [rig.sample(noise=0.1, play=np.radians(3.0)) for _ in range(20)]
     with pytest.raises(CalibrationError, match=r"disagree by|insufficient|moved|wrong board"):
         calibrate_hand_eye(rig.problem, samples, date="x")
+
+
+@pytest.mark.parametrize("kind", ["fixed", "wrist"])
+def test_what_poses_would_tell_is_what_their_fit_knows(kind: Kind) -> None:
+    """The covariance that is predicted from the poses is that of the fit from their views."""
+    rig = Rig(kind, 9)
+    samples = [rig.sample(noise=0.1, play=np.radians(0.05)) for _ in range(12)]
+    found = rig.problem.refine(rig.problem.begin(samples), samples)
+    jacobian = rig.problem._fit(found, samples, False).jacobian
+    told = rig.problem.expected() + sum(rig.problem.information(found, sample.joints) for sample in samples)
+    predicted, fitted = (np.sqrt(np.diag(np.linalg.inv(matrix))) for matrix in (told, jacobian.T @ jacobian))
+    np.testing.assert_allclose(predicted, fitted, rtol=0.25)
+
+
+def test_a_corner_that_its_view_contradicts_is_no_part_of_a_sample() -> None:
+    rig = Rig("fixed", 10)
+    sample = rig.sample(noise=0.05)
+    corners = sample.view.corners.copy()
+    corners[3] += [1.5, -1.0]
+    kept = rig.problem.sample(sample.joints, BoardView(corners, sample.view.ids, sample.view.size))
+    assert kept is not None
+    np.testing.assert_array_equal(kept.view.ids, np.delete(sample.view.ids, 3))
+    corners[5:] += rig.rng.normal(0, 2, corners[5:].shape)
+    assert rig.problem.sample(sample.joints, BoardView(corners, sample.view.ids, sample.view.size)) is None
