@@ -25,7 +25,6 @@ from calibration.views import Gathering, span
 from drivers.camera import Camera
 from drivers.camera_calibration import CameraCalibration, Lens, load_camera_calibration
 from drivers.config import CameraConfig, ConfigError, RobotConfig, suggest
-from drivers.robot import open_camera
 from runtime.calibrate_operator import Operator
 from runtime.clock import SECOND, Clock, MonotonicClock
 
@@ -61,15 +60,6 @@ def find_camera(config: RobotConfig, name: str | None) -> tuple[str, CameraConfi
     if name not in config.cameras:
         raise ConfigError(f"{config.name} has no camera {name!r}{suggest(name, config.cameras)}; it has {known}")
     return name, config.cameras[name]
-
-
-def refuse_emulated(config: RobotConfig) -> None:
-    """Raises `CalibrationError` for an emulated robot: there is no board on its table."""
-    if config.emulated:
-        raise CalibrationError(
-            f"{config.name}: its cameras are emulated and see no board; `gato-arm calibrate rehearse` tries this on "
-            "rigs whose truth is known, and --images takes pictures"
-        )
 
 
 def full_size(camera: CameraConfig) -> CameraConfig:
@@ -199,19 +189,14 @@ def _counted(items: Iterable[tuple[str, int]]) -> str:
     return ", ".join(f"{count} x {what}" for what, count in items)
 
 
-def capture_live(
-    config: RobotConfig, name: str | None, board: Board, operator: Operator, on_frame: Callable[[Capture], None]
-) -> tuple[str, Capture]:
-    """Open the robot's camera and gather views of the board. Raises `CameraError` and `CalibrationError`."""
-    camera_name, camera_config = find_camera(config, name)
-    refuse_emulated(config)
+def capture_live(camera: Camera, board: Board, operator: Operator, on_frame: Callable[[Capture], None]) -> Capture:
+    """Open the camera and gather views of the board. Raises `CameraError` and `CalibrationError`."""
     capture = Capture(Gathering(board))
-    camera = open_camera(camera_name, full_size(camera_config))
-    operator.say(f"board     {board.describe()}; hold it before camera {camera_name!r}, still in each pose")
+    operator.say(f"board     {board.describe()}; hold it before camera {camera.name!r}, still in each pose")
     with closing(camera):
         camera.connect()
         from_camera(camera, capture, lambda reason: on_frame(capture))
-    return camera_name, capture
+    return capture
 
 
 def guidance(gathering: Gathering, last: str | None) -> str:

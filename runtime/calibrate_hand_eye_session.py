@@ -1,12 +1,13 @@
-"""One run of `gato-arm calibrate hand-eye` on a real robot: what is opened, and in which order.
+"""One run of `gato-arm calibrate hand-eye`: what is opened, and in which order.
 
-What happens then is runtime/calibrate_hand_eye.py; a rehearsal of it on rigs that are known is calibrate_rehearse.py.
+What happens then is runtime/calibrate_hand_eye.py; what an emulated robot is given to see, calibrate_emulated.py.
 """
 
 from __future__ import annotations
 
 import functools
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from calibration.hand_eye import HandEyeProblem, Kind
 from calibration.kinematics import Kinematics
 from drivers.camera import Camera
 from drivers.camera_calibration import load_camera_calibration
-from drivers.config import ConfigError, RobotConfig
+from drivers.config import CameraConfig, ConfigError, RobotConfig
 from drivers.robot import open_arm, open_camera
-from runtime.calibrate_camera import find_camera, full_size, refuse_emulated
+from runtime.calibrate_camera import find_camera, full_size
+from runtime.calibrate_emulated import EmulatedRig
 from runtime.calibrate_hand_eye import HandEyeRun, describe, store
 from runtime.calibrate_operator import Operator
 from runtime.calibrate_poses import PosePlanner, unfolded
@@ -43,7 +45,7 @@ class Wish:
     poses: int
     date: str
     file: Path | None = None  # the camera's calibration, if the robot's file does not name it
-    seed: int = 0  # of the poses
+    seed: int = 0  # of the poses, and of an emulated robot's rig
 
 
 def calibrate(config: RobotConfig, robot: str, wish: Wish, operator: Operator) -> dict[str, Any] | None:
@@ -51,7 +53,6 @@ def calibrate(config: RobotConfig, robot: str, wish: Wish, operator: Operator) -
 
     Raises `CalibrationError` with the reason, `ConfigError`, `ArmError`, `CameraError` and `StageFault`.
     """
-    refuse_emulated(config)
     name, camera_config = find_camera(config, wish.camera)
     path, robot_file = outputs_beside(robot, name, wish.file)
     if wish.file is None and camera_config.calibration is not None:
@@ -69,28 +70,45 @@ def calibrate(config: RobotConfig, robot: str, wish: Wish, operator: Operator) -
     problem = HandEyeProblem(wish.kind, wish.board, calibration.lens, Kinematics(config))
     table = config.safety.table_height or 0.0
     planner = PosePlanner(config.arm.spec(), problem, guard, table, np.random.default_rng(wish.seed))
+    rig = EmulatedRig(config, name, camera_config.size, wish.seed) if config.emulated else None
     with ExitStack() as stack:
-        servo = ServoProcess(
-            functools.partial(open_arm, config.arm),
-            config.arm.spec(),
-            settings=ServoSettings.of_robot(config),
-            make_guard=functools.partial(Guard.of, config),
-        )
-        camera = open_camera(name, camera_config)
-        stack.callback(camera.close)
-        camera.connect()
-        servo.open()
-        stack.callback(servo.stop)
-        _pose_by_hand(wish, camera, operator)
-        if not operator.confirm(
-            f"The arm takes torque here and moves by itself through {wish.poses} poses, slowly: stand back. Go on?"
-        ):
-            return None
-        run = HandEyeRun(servo, camera, problem, planner, MonotonicClock(), operator.say, poses=wish.poses)
+        if rig is not None:
+            operator.say(f"emulated  a rig with its board (seed {wish.seed}); its truth is compared at the end")
+            stage, eye = stack.enter_context(rig.opened(problem, planner))
+            run = HandEyeRun(stage.servo, eye, problem, planner, stage.clock, operator.say, poses=wish.poses)
+        else:
+            servo, camera = stack.enter_context(_opened(config, name, camera_config))
+            _pose_by_hand(wish, camera, operator)
+            if not operator.confirm(
+                f"The arm takes torque here and moves by itself through {wish.poses} poses, slowly: stand back. Go on?"
+            ):
+                return None
+            run = HandEyeRun(servo, camera, problem, planner, MonotonicClock(), operator.say, poses=wish.poses)
         result = run.run(date=wish.date)
     for text in describe(result):
         operator.say(text)
+    if rig is not None:
+        operator.say(rig.judge_place(result.found))
     return result.to_json() if store(result.place, calibration, path, robot_file, operator) else None
+
+
+@contextmanager
+def _opened(config: RobotConfig, name: str, camera_config: CameraConfig) -> Iterator[tuple[ServoProcess, Camera]]:
+    """A real robot's arm and camera; the arm is held and released in the end, whatever happens."""
+    servo = ServoProcess(
+        functools.partial(open_arm, config.arm),
+        config.arm.spec(),
+        settings=ServoSettings.of_robot(config),
+        make_guard=functools.partial(Guard.of, config),
+    )
+    camera = open_camera(name, camera_config)
+    with closing(camera):
+        camera.connect()
+        servo.open()
+        try:
+            yield servo, camera
+        finally:
+            servo.stop()
 
 
 def _pose_by_hand(wish: Wish, camera: Camera, operator: Operator) -> None:

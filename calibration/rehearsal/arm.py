@@ -48,6 +48,13 @@ class TrueArm:
             unsteady=rng.uniform(-UNSTEADY, UNSTEADY, spec.joints),
         )
 
+    @classmethod
+    def as_said(cls, robot: RobotConfig) -> TrueArm:
+        """Just as the robot's file has it: a calibrated one."""
+        spec = robot.arm.spec()
+        zeros = tuple(joint.zero for joint in robot.arm.joints)
+        return cls(zeros, (0,) * spec.joints, spec.position_min, spec.position_max, np.zeros(spec.joints))
+
 
 class RehearsalArm:
     """An emulated arm in lock-step, and the hand that moves it; a context manager."""

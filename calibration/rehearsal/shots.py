@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from calibration.board import Board, Image
 from calibration.rehearsal.drawing import Light, TrueLens, draw
 from drivers.arm import Array
+from drivers.camera import Frame
 
 FOCAL = (480.0, 720.0)  # px for a picture 640 wide: webcams of 48 to 67 degrees
 CENTRE = (12.0, 10.0)  # px off the picture's middle, to either side and up or down
@@ -65,3 +68,22 @@ def shots(board: Board, lens: TrueLens, rng: np.random.Generator, *, unsteady: f
             smear = rng.uniform(6, 12) * np.array([np.cos(angle := rng.uniform(0, np.pi)), np.sin(angle)])
             light = Light(light.level, light.slope, light.blur, light.noise, (float(smear[0]), float(smear[1])))
         yield draw(board, lens, random_pose(board, lens, rng), light, rng)
+
+
+class HeldBoard:
+    """A `drivers.camera.Camera` before which somebody moves a board: each frame shows it elsewhere."""
+
+    def __init__(self, name: str, board: Board, lens: TrueLens, rng: np.random.Generator) -> None:
+        self.name, self.size = name, lens.size
+        self._frames = zip(itertools.count(), shots(board, lens, rng), strict=False)
+
+    def connect(self) -> None:
+        """It is there."""
+
+    def close(self) -> None:
+        """It stays."""
+
+    def read(self) -> Frame:
+        """The next picture."""
+        sequence, image = next(self._frames)
+        return Frame(time.monotonic_ns(), sequence, image)

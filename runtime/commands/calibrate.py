@@ -17,6 +17,7 @@ BoardName = Annotated[
     str,
     typer.Option("--board", help='"table", "hand", or "COLUMNSxROWS:SQUARE:MARKER[:DICTIONARY[:FIRST_ID]]" in mm.'),
 ]
+RigSeed = Annotated[int, typer.Option("--seed", min=0, help="Of an emulated robot: its lenses, cameras and boards.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Answer every question with yes, for scripts.")]
 Today = Annotated[str | None, typer.Option("--date", help="The date to write into the result; default: today.")]
 
@@ -47,6 +48,7 @@ def camera(
     board: BoardName = "table",
     out: Annotated[Path | None, typer.Option(help="The calibration's file; default: beside the robot's.")] = None,
     picture: Annotated[Path | None, typer.Option(help="PNG of before and after; default: beside the file.")] = None,
+    seed: RigSeed = 0,
     date: Today = None,
     yes: Yes = False,
     json: Json = None,
@@ -56,27 +58,32 @@ def camera(
     from calibration.files import outputs_beside
     from calibration.views import Gathering
     from drivers.config import load_robot
+    from drivers.robot import open_camera
     from runtime import calibrate_camera as work
+    from runtime.calibrate_emulated import EmulatedRig
     from runtime.calibrate_operator import ConsoleOperator
     from runtime.report import write_json
 
     console = make_console()
     operator = ConsoleOperator(console, yes=yes)
     config, made = load_robot(robot), parse_board(board)
+    found, camera_config = work.find_camera(config, name)
+    camera_config = work.full_size(camera_config)
+    rig = EmulatedRig(config, found, camera_config.size, seed) if config.emulated and images is None else None
     if images is not None:
-        found, _ = work.find_camera(config, name)
         capture = work.Capture(Gathering(made))
         with console.status("looking for the board"):
             work.from_files(images, capture)
     else:
+        eye = open_camera(found, camera_config) if rig is None else rig.held_board()
         with console.status("waiting for the camera") as status:
-            found, capture = work.capture_live(
-                config, name, made, operator, lambda now: status.update(work.guidance(now.gathering, now.last))
+            capture = work.capture_live(
+                eye, made, operator, lambda now: status.update(work.guidance(now.gathering, now.last))
             )
     path, robot_file = outputs_beside(robot, found, out)
     drawn = picture or path.with_suffix(".png")
     result = work.conclude(made, capture, drawn, date=date or Date.today().isoformat())
-    for line in work.describe(result):
+    for line in work.describe(result) + ([] if rig is None else [rig.judge_lens(result.lens)]):
         say(console, line)
     say(console, f"picture   {drawn}")
     if json is not None:
@@ -126,6 +133,7 @@ def hand_eye(
     board: Annotated[str | None, typer.Option(help="As for camera; default: hand for fixed, table for wrist.")] = None,
     poses: Annotated[int, typer.Option(min=8, help="From how many poses the board shall be seen.")] = 24,
     out: Annotated[Path | None, typer.Option(help="The camera's calibration; default: that of the robot.")] = None,
+    seed: RigSeed = 0,
     date: Today = None,
     yes: Yes = False,
     json: Json = None,
@@ -146,6 +154,7 @@ def hand_eye(
         poses=poses,
         date=date or Date.today().isoformat(),
         file=out,
+        seed=seed,
     )
     figures = calibrate(config, robot, wish, ConsoleOperator(make_console(), yes=yes))
     if figures is not None and json is not None:

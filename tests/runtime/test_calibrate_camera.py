@@ -20,6 +20,7 @@ from drivers.camera import Frame
 from drivers.camera_calibration import calibration_of
 from drivers.config import URDF_FOLDER, load_robot
 from runtime.calibrate_camera import PATIENCE, Capture, from_camera
+from runtime.calibrate_emulated import EmulatedRig
 from runtime.cli import main
 from runtime.clock import SECOND, SimulatedClock
 
@@ -91,6 +92,19 @@ def test_board_writes_both_files(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert (tmp_path / "b.pdf").read_bytes().startswith(b"%PDF") and (tmp_path / "b.png").exists()
     assert "5 x 4 squares of 20 mm" in capsys.readouterr().out
     assert main(["calibrate", "board", str(tmp_path / "b"), "--board", "chess"]) == 2
+
+
+def test_an_emulated_camera_is_shown_a_board_and_judged_by_its_truth(
+    robot: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["calibrate", "camera", "--robot", str(robot), "--camera", "wrist", "--seed", "3"]) == 0
+    said = capsys.readouterr().out
+    found = calibration_of(load_robot(str(robot)).cameras["wrist"])
+    true = EmulatedRig(load_robot(str(robot)), "wrist", (480, 640), 3).lens
+    assert found is not None and found.lens.fx == pytest.approx(true.matrix[0, 0], rel=0.005)
+    assert f"truth             {true.matrix[0, 0]:.2f}, " in said
+    other = EmulatedRig(load_robot(str(robot)), "fixed", (480, 640), 3).lens
+    assert abs(other.matrix[0, 0] - true.matrix[0, 0]) > 1
 
 
 class FilmedCamera:
