@@ -165,11 +165,12 @@ def board_pose(board: Board, view: BoardView, matrix: Array, distortion: Array) 
         _, rotations, translations, errors = cv2.solvePnPGeneric(
             objects, pixels, matrix, distortion, flags=cv2.SOLVEPNP_IPPE
         )
-    except cv2.error:  # all corners on one line
+    except cv2.error:
         return None
-    if not rotations:
+    fits = np.ravel(np.asarray(errors))
+    if not fits.size or not np.isfinite(fits).all():  # all corners are on one line
         return None
-    best = int(np.argmin(np.ravel(errors)))
+    best = int(np.argmin(fits))
     rotation, translation = cv2.solvePnPRefineLM(
         objects, pixels, matrix, distortion, rotations[best], translations[best]
     )

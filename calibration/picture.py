@@ -35,7 +35,7 @@ def draw_before_and_after(
         board,
         view.ids,
         np.array(ideal, dtype=np.float64).reshape(-1, 2),
-        "without the lens's distortion",
+        "without distortion",
     )
     height, width = lens.size
     every = np.concatenate([each.corners for each in views])

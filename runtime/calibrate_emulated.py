@@ -63,6 +63,4 @@ class EmulatedRig:
     def judge_place(self, found: HandEye) -> str:
         """How far a place is from the truth, in a line."""
         way, turn = difference(found.camera, self.rig.camera)
-        return (
-            f"truth             the camera stands {1000 * way:.2f} mm and {np.degrees(turn):.2f} degrees from there"
-        )
+        return f"truth             the camera stands {1000 * way:.2f} mm and {np.degrees(turn):.2f} degrees from there"

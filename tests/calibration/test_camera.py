@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from calibration.board import BOARDS, BoardView
-from calibration.camera import VIEWS_MIN, board_pose, calibrate_camera, held_out_error
+from calibration.camera import VIEWS_MIN, board_pose, calibrate_camera, consistent, held_out_error, prediction_errors
 from calibration.errors import CalibrationError
 from calibration.rehearsal.drawing import TrueLens
 from calibration.rehearsal.shots import random_lens, random_pose
@@ -98,3 +98,28 @@ def test_too_few_corners_give_no_pose() -> None:
     lens = random_lens(np.random.default_rng(1))
     view = exact(lens, random_pose(TABLE, lens, np.random.default_rng(2)))
     assert board_pose(TABLE, view.of(np.arange(len(view.ids)) < 3), lens.matrix, lens.distortion) is None
+
+
+def test_corners_on_one_line_say_nothing_of_the_boards_pose(album: Album) -> None:
+    """A view of nine corners whose every second one is in the same column, as one was that is at the picture's edge."""
+    lens, rng = album.lens, np.random.default_rng(5)
+    view = exact(lens, random_pose(TABLE, lens, rng))
+    column = view.of(np.isin(view.ids, [16, 25, 34, 43, 52]))
+    assert board_pose(TABLE, column, lens.matrix, lens.distortion) is None
+    nine = view.of(np.isin(view.ids, [16, 24, 25, 33, 34, 42, 43, 51, 52]))
+    assert prediction_errors(TABLE, nine, lens.matrix, lens.distortion).size == 0
+    row = view.of(view.ids < 9)
+    assert consistent(TABLE, row, lens.matrix, lens.distortion) is None
+
+
+def test_consistent_corners_are_kept_and_contradicted_ones_are_not(album: Album) -> None:
+    lens, rng = album.lens, np.random.default_rng(6)
+    for bad in (0, 1, 3):
+        view = exact(lens, random_pose(TABLE, lens, rng))
+        view = BoardView(view.corners + rng.normal(0, 0.08, view.corners.shape), view.ids, view.size)
+        wrong = rng.choice(len(view.ids), bad, replace=False)
+        corners = view.corners.copy()
+        corners[wrong] += rng.choice([-1.5, 1.5], (bad, 2))
+        kept = consistent(TABLE, BoardView(corners, view.ids, view.size), lens.matrix, lens.distortion)
+        assert kept is not None
+        assert set(view.ids) - set(kept.ids) == set(view.ids[wrong])
