@@ -3,7 +3,7 @@ unseen. With servos, filter and guard it is `gato-arm calibrate rehearse` (test_
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from rich.console import RenderableType
 
 from calibration.board import BOARDS
 from calibration.errors import CalibrationError
-from calibration.hand_eye import POSES_MIN
+from calibration.hand_eye import POSES_MIN, HandEye, Sample
 from calibration.poses import difference, moved
 from calibration.rehearsal.eye import TrueRig
 from drivers.camera import Frame
@@ -56,6 +56,30 @@ def test_the_arm_is_held_where_it_began_and_went_nowhere_that_the_guard_forbids(
     # the targets of a way follow each other closely, at the speed of homing
     assert np.abs(np.diff(quick.went, axis=0)).max() < 0.08
     assert {float(pose[-1]) for pose in quick.went} == {float(start[-1])}
+
+
+def test_where_nothing_is_safe_the_arm_goes_back_as_the_planner_says_and_tries_from_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = FakeRig("fixed", 16)
+    next_pose, way_back = made.planner.next, made.planner.way_back
+    asked: list[np.ndarray] = []
+    aside = made.start + np.array([0.0, 0.0, 0.0, 0.1, 0.1, 0.0])
+
+    def nothing_once(found: HandEye, samples: Sequence[Sample], here: np.ndarray) -> np.ndarray | None:
+        asked.append(here)
+        return None if len(asked) == 1 else next_pose(found, samples, here)
+
+    def round_about(visited: Sequence[np.ndarray], found: HandEye | None) -> list[np.ndarray]:
+        return [aside, *way_back(visited, found)]
+
+    monkeypatch.setattr(made.planner, "next", nothing_once)
+    monkeypatch.setattr(made.planner, "way_back", round_about)
+    assert calibrate(made, poses=8).samples == 8
+    assert np.abs(asked[0] - made.start).max() > 0.1
+    np.testing.assert_allclose(asked[1], made.start)
+    assert sum(np.allclose(pose, aside) for pose in made.quick.went) >= 2  # then, and at the end
+    np.testing.assert_allclose(made.quick.pose, made.start)
 
 
 def test_a_camera_on_the_wrist_is_found_too() -> None:
