@@ -167,10 +167,10 @@ def board_pose(board: Board, view: BoardView, matrix: Array, distortion: Array) 
         )
     except cv2.error:
         return None
-    fits = np.ravel(np.asarray(errors))
-    if not fits.size or not np.isfinite(fits).all():  # all corners are on one line
+    # Corners on one line have a solution of NaN; four of which three are on one may have none.
+    if not rotations or not np.isfinite(errors).all():
         return None
-    best = int(np.argmin(fits))
+    best = int(np.argmin(np.ravel(errors)))
     rotation, translation = cv2.solvePnPRefineLM(
         objects, pixels, matrix, distortion, rotations[best], translations[best]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -110,6 +111,13 @@ def test_corners_on_one_line_say_nothing_of_the_boards_pose(album: Album) -> Non
     assert prediction_errors(TABLE, nine, lens.matrix, lens.distortion).size == 0
     row = view.of(view.ids < 9)
     assert consistent(TABLE, row, lens.matrix, lens.distortion) is None
+
+
+def test_a_view_for_which_the_solver_finds_nothing_has_no_pose(album: Album, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it does for some views of four corners, three of them on a line: a matter of rounding."""
+    view = exact(album.lens, random_pose(TABLE, album.lens, np.random.default_rng(5)))
+    monkeypatch.setattr(cv2, "solvePnPGeneric", lambda *given, **options: (0, (), (), None))
+    assert board_pose(TABLE, view, album.lens.matrix, album.lens.distortion) is None
 
 
 def test_consistent_corners_are_kept_and_contradicted_ones_are_not(album: Album) -> None:
