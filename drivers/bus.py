@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Protocol
 import serial
 
 from drivers.arm import ArmError, BusCounters
+from drivers.polled_port import PolledPort
 
 POLL = 0.001  # s, the longest single wait for a byte; bounds how far a try may overrun its deadline
 WRITE_MAX = 0.02  # s that the kernel may take for a request; its buffer is a hundred times as long
@@ -64,7 +66,7 @@ class Framing(Protocol):
         """
 
 
-def open_serial(port: str, baudrate: int) -> serial.Serial:
+def open_serial(port: str, baudrate: int) -> SerialPort:
     """Open a port for this process alone, 8N1, with short waits and, where the adapter's driver can, low latency.
 
     Raises `BusError` (one line) when there is no such port, it may not be opened, or another process has it.
@@ -75,7 +77,7 @@ def open_serial(port: str, baudrate: int) -> serial.Serial:
         raise BusError(f"{port}: {_reason(port, error)}") from error
     with contextlib.suppress(AttributeError, NotImplementedError, ValueError):  # not Linux, or not such an adapter
         opened.set_low_latency_mode(True)  # an FTDI adapter otherwise keeps bytes back for up to 16 ms
-    return opened
+    return PolledPort(opened) if sys.platform == "linux" else opened
 
 
 def _reason(port: str, error: OSError | ValueError) -> str:
