@@ -96,11 +96,11 @@ def _reason(port: str, error: OSError | ValueError) -> str:
 class Bus:
     """Transactions with the devices on one port. Not thread-safe: one owner.
 
-    `deadline` (s) bounds one try, from the end of the write to the last reply; `retries` more tries ask only for what
-    is still missing, in the opposite order: servos that answer in turn may all fall silent behind a dead one, and it
-    alone is missing both ways. Replies carry no number, so one that comes late, during the retry, is taken for the
-    retry's; the retry's own is then still under way, and the next request waits until the line is quiet. `clock`
-    returns monotonic ns.
+    `deadline` (s) bounds one try, from the end of the write to the last reply, and so many deadlines as there may
+    be tries bound them together; `retries` more tries ask only for what is still missing, in the opposite order:
+    servos that answer in turn may all fall silent behind a dead one, and it alone is missing both ways. Replies
+    carry no number, so one that comes late, during the retry, is taken for the retry's; the retry's own is then
+    still under way, and the next request waits until the line is quiet. `clock` returns monotonic ns.
     """
 
     def __init__(
@@ -148,16 +148,19 @@ class Bus:
         """
         replies: dict[int, Reply] = {}
         build = request
+        end = self._clock() + (self._retries + 1) * self._deadline_ns
         try:
             for attempt in range(self._retries + 1):
                 missing = {id: size for id, size in expected.items() if id not in replies}
                 if attempt:
+                    if self._clock() >= end:
+                        break
                     self.counters.retried += 1
                     build = retry or request
                     if attempt % 2:
                         missing = dict(reversed(missing.items()))
                 self._send(build(missing))
-                replies.update(self._collect(missing))
+                replies.update(self._collect(missing, end))
                 if len(replies) == len(expected):
                     self._talking = attempt > 0
                     return replies
@@ -187,13 +190,13 @@ class Bus:
             continue
         self._talking = False
 
-    def _collect(self, expected: Mapping[int, int]) -> dict[int, Reply]:
-        """What one try yields until every reply is there or the deadline has passed."""
+    def _collect(self, expected: Mapping[int, int], end: int) -> dict[int, Reply]:
+        """What one try yields until every reply is there, the deadline has passed, or it is `end` (ns)."""
         missing = dict(expected)
         replies: dict[int, Reply] = {}
         buffer = bytearray()
         skipped = 0
-        end = self._clock() + self._deadline_ns
+        end = min(end, self._clock() + self._deadline_ns)
         while missing:
             if late := self._clock() >= end:
                 # The last wait may have brought a first byte: what came with it counts as well.

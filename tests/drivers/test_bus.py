@@ -164,7 +164,7 @@ def test_silence_costs_a_bounded_time(retries: int) -> None:
     port = ScriptedPort()
     bus = bus_on(port, retries=retries)
     assert bus.exchange(ask, {1: 0}) == {}
-    assert port.now <= (retries + 1) * round((0.004 + POLL) * 1e9)
+    assert port.now <= round(((retries + 1) * 0.004 + POLL) * 1e9)
     assert bus.counters.snapshot() == {
         "sent": retries + 1,
         "retried": retries,
@@ -172,6 +172,22 @@ def test_silence_costs_a_bounded_time(retries: int) -> None:
         "timed_out": retries + 1,
         "failed": 1,
     }
+
+
+class StuckPort(ScriptedPort):
+    """The system keeps whoever waits for a byte, beyond any timeout."""
+
+    def read(self, size: int = 1, /) -> bytes:
+        self.now += 9_000_000
+        return super().read(0)
+
+
+def test_no_retry_begins_when_the_time_of_all_tries_is_over() -> None:
+    port = StuckPort()
+    bus = bus_on(port, deadline=0.004)
+    assert bus.exchange(ask, {1: 0}) == {}
+    assert port.requests == [b"1"]
+    assert bus.counters.snapshot() == {"sent": 1, "retried": 0, "corrupt": 0, "timed_out": 1, "failed": 1}
 
 
 def test_a_reply_that_begins_in_the_last_wait_counts_whole() -> None:

@@ -224,6 +224,36 @@ def test_a_servo_that_restarts_is_an_error_until_the_arm_is_held_again(kit: Kit)
     assert servo.memory[kit.bus.torque_at]
 
 
+def test_a_reading_that_took_two_tries_leaves_the_question_for_health_to_the_next(kit: Kit) -> None:
+    arm = kit.arm()
+    arm.connect()
+    arm.hold()
+    servo = kit.bus.servos[4]
+    servo.silent = True
+    refused(arm.read)
+    servo.restart()
+    servo.silent = False
+    replies = iter((b"",))
+    kit.bus.spoil = lambda sent: next(replies, sent)
+    assert arm.read().errors == ()
+    assert arm.read().errors == ("wrist_flex: torque went off",)
+
+
+def test_a_question_for_health_is_put_off_once_and_not_again(kit: Kit) -> None:
+    arm = kit.arm()
+    arm.connect()
+    arm.hold()
+    servo = kit.bus.servos[4]
+    servo.silent = True
+    refused(arm.read)
+    servo.restart()
+    servo.silent = False
+    lost = iter((True, False, True))
+    kit.bus.spoil = lambda sent: b"" if next(lost, False) else sent
+    assert arm.read().errors == ()
+    assert arm.read().errors == ("wrist_flex: torque went off",)
+
+
 def test_a_servo_that_was_silent_and_is_well_is_no_error(kit: Kit) -> None:
     arm = kit.arm()
     arm.connect()
