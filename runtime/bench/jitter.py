@@ -78,6 +78,7 @@ class _Part:
     end: int
     watch: _Watch
     stall: tuple[int, int] | None  # monotonic ns
+    lost: int  # readings of the arm that no retry saved
 
 
 @dataclass
@@ -174,7 +175,7 @@ def _run(rig: _Rig, name: str, seconds: float, seed: int, stall: float) -> _Part
     rig.watch(watch)
     stalled: list[int] = []
     timer = threading.Timer(seconds / 2, lambda: stalled.extend(stop_for(rig.servo.pid, stall)))
-    begin, index = 0, 0
+    begin = index = lost = 0
     try:
         while not begin or time.monotonic_ns() < begin + seconds * SECOND:
             try:
@@ -186,7 +187,7 @@ def _run(rig: _Rig, name: str, seconds: float, seed: int, stall: float) -> _Part
             if outcome.startswith(FAULT):
                 rig.servo.reset()
             if not begin:  # the first episode switches torque on, which takes the bus for some ticks
-                begin = time.monotonic_ns()
+                begin, lost = time.monotonic_ns(), rig.stage.counters()["read_failures"]
                 watch = _Watch()
                 rig.watch(watch)
                 if stall:
@@ -195,7 +196,8 @@ def _run(rig: _Rig, name: str, seconds: float, seed: int, stall: float) -> _Part
         timer.cancel()
         if timer.is_alive():
             timer.join()
-    return _Part(name, begin, time.monotonic_ns(), watch, (stalled[0], stalled[1]) if stalled else None)
+    end, lost = time.monotonic_ns(), rig.stage.counters()["read_failures"] - lost
+    return _Part(name, begin, end, watch, (stalled[0], stalled[1]) if stalled else None, lost)
 
 
 def stop_for(process: int | None, seconds: float) -> tuple[int, int]:
@@ -237,6 +239,7 @@ def _judged(part: _Part, stamps: Stamps, period: int) -> tuple[list[Figure], lis
     watch = part.watch
     share = beyond / cycles
     note = f"{beyond:.0f} of {cycles} ticks ({100 * share:.3f}%) later than {LIMIT:g} ms, {skipped} of them skipped"
+    note += f"; {part.lost} readings lost"
     deadline = f"{watch.missed} of {len(watch.took)} deadlines missed"
     figures = [
         Figure(f"servo tick late, {part.name}", late, note=note),
@@ -248,6 +251,7 @@ def _judged(part: _Part, stamps: Stamps, period: int) -> tuple[list[Figure], lis
         "skipped": skipped,
         "late_beyond_ms": LIMIT,
         "share_late": share,
+        "readings_lost": part.lost,
         "steps": len(watch.took),
         "deadline_misses": watch.missed,
         "outcomes": watch.outcomes,

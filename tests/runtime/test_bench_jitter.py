@@ -98,7 +98,7 @@ def run(stamps: np.ndarray, stall: tuple[int, int] | None = None) -> tuple[list,
     for index in range(10):
         watch.on_step(make_step(index, 0))
     watch.on_episode_end(make_end(0, "success", 10))
-    part = _Part(IDLE, int(stamps[0]) - 1, int(stamps[-1]) + 1, watch, stall)
+    part = _Part(IDLE, int(stamps[0]) - 1, int(stamps[-1]) + 1, watch, stall, 2)
     return _judged(part, stamps, PERIOD)
 
 
@@ -111,7 +111,11 @@ def test_a_part_counts_late_ticks_and_deadlines() -> None:
     assert (raw["ticks"], raw["skipped"], raw["steps"], raw["deadline_misses"]) == (1000, 0, 10, 1)
     assert raw["phase_shift_ms"] is None and notes == []
     tick, step, late = figures
-    assert "3 of 1000 ticks (0.300%) later than 2 ms" in tick.note and "1 of 10 deadlines" in step.note
+    assert (
+        "3 of 1000 ticks (0.300%) later than 2 ms" in tick.note
+        and "2 readings lost" in tick.note
+        and "1 of 10 deadlines" in step.note
+    )
     np.testing.assert_allclose(step.samples, 16.1)
     assert len(late.samples) == 10
 
