@@ -39,6 +39,7 @@ from runtime.recorder import Recorder
 from runtime.servo import ServoSettings
 from runtime.servo_process import ServoProcess
 from runtime.stage import EmulatedScene, RealTimeStage, StageFault
+from runtime.supervisor import RefusedError
 from sim.emulator import EmulatorProcess
 
 ROBOT = "emulated"
@@ -180,7 +181,7 @@ def _run(rig: _Rig, name: str, seconds: float, seed: int, stall: float) -> _Part
         while not begin or time.monotonic_ns() < begin + seconds * SECOND:
             try:
                 outcome = rig.stage.play(index, task_of(index), seed + index).outcome
-            except StageFault as fault:
+            except (StageFault, RefusedError) as fault:  # it may have come between two episodes
                 outcome = f"{FAULT}{fault}"
             watch.outcomes.append(outcome)
             index += 1
