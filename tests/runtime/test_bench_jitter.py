@@ -13,10 +13,11 @@ import pytest
 
 from drivers.config import load_robot
 from runtime.bench import jitter
-from runtime.bench.jitter import IDLE, _judged, _load, _Part, _Watch, stop_for
+from runtime.bench.jitter import IDLE, _judged, _load, _Part, _Rig, _run, _Watch, stop_for
 from runtime.bench.watched_arm import TickTimes, WatchedArm, open_watched_arm
 from runtime.clock import MILLISECOND, SECOND
 from runtime.servo_process import ServoProcess
+from runtime.supervisor import RefusedError
 from tests.runtime.episodes import make_end, make_step
 
 PERIOD = 10 * MILLISECOND
@@ -130,3 +131,27 @@ def test_a_stall_is_not_counted_as_jitter_and_its_shift_is_told(moved: int, told
     assert raw["share_late"] == 0 and raw["skipped"] == 0
     assert raw["phase_shift_ms"] == pytest.approx(moved, abs=0.01)
     assert told in notes[0] and raw["stall_ms"] == 200
+
+
+class RefusingStage:
+    """Refuses the first episode, as after a fault between two; the second succeeds."""
+
+    def __init__(self) -> None:
+        self.resets = 0
+
+    def play(self, index: int, task: str, seed: int) -> object:
+        if index == 0:
+            raise RefusedError("the arm is in a fault (bus: 10 reads in a row failed)")
+        return make_end(index, "success", 10)
+
+    def counters(self) -> dict[str, int]:
+        return {"read_failures": 10}
+
+    def reset(self) -> None:
+        self.resets += 1
+
+
+def test_a_fault_between_two_episodes_is_an_outcome_and_is_reset() -> None:
+    stage = RefusingStage()
+    part = _run(_Rig(stage, lambda watch: None, stage), IDLE, 0.0, 0, 0.0)
+    assert stage.resets == 1 and part.lost == 0
