@@ -1,4 +1,5 @@
-"""Who goes first on a shared machine: real-time scheduling where it is granted, collections off the tick, memory.
+"""Who goes first on a shared machine: real-time scheduling where it is granted, cores that stay awake, collections off
+the tick, memory.
 
 Only the servo loop asks for it. The policy's threads must not: they fill every core for a third of the time, and at
 real-time priority they starve the kernel's own workers, which carry a serial line's bytes. Measured once on 2 cores,
@@ -9,11 +10,13 @@ from __future__ import annotations
 
 import gc
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 SERVO = 50  # what ros2_control asks for
+LATENCY = Path("/dev/cpu_dma_latency")  # Linux's power management quality of service (pm_qos_interface)
 EXPENDABLE = 500  # of 1000, added to the share of memory that a process has (proc_pid_oom_score_adj(5))
 
 
@@ -46,3 +49,27 @@ def no_collections() -> Iterator[None]:
         yield
     finally:
         gc.enable()
+
+
+@contextmanager
+def cores_awake() -> Iterator[None]:
+    """Idle cores stay awake while the block runs, where the system allows that; it costs power, and nothing else.
+
+    Between two control steps a core has 40 ms to fall asleep in, and is slow for a while after: on 2 cores of a virtual
+    machine the median step then takes twice what it takes without pauses (docs/performance.md).
+    """
+    try:
+        request = LATENCY.open("wb", buffering=0)
+    except OSError:
+        yield
+        return
+    with request:  # the request holds for as long as the file is open, and ends with the process at the latest
+        request.write(struct.pack("i", 0))
+        yield
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """What a stretch of control steps in real time runs in: `cores_awake`, `no_collections`."""
+    with cores_awake(), no_collections():
+        yield

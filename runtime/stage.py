@@ -28,7 +28,7 @@ from runtime.clock import MILLISECOND, SECOND, Clock, MonotonicClock, Pacer
 from runtime.course import Glide, Target
 from runtime.guard import Guard
 from runtime.loop import FAULT, TIME_LIMIT, ControlLoop, EpisodeResult, Servo, Subscriber
-from runtime.priority import no_collections, prefer_to_be_killed
+from runtime.priority import prefer_to_be_killed, undisturbed
 from runtime.recorder import TickSource
 from runtime.report import SUCCESS, UNJUDGED
 from runtime.servo_process import ServoProcess
@@ -182,7 +182,7 @@ class RealTimeStage:
         if (pose := self._start(self._servo.state().command)) is not None:
             go_to(self._servo, pose, self._clock, self._period)
         await_frames(self._cameras, self._scene.arrange(task, seed), self._clock)
-        with no_collections():
+        with undisturbed():
             result = self._loop.run_episode(task, round(self._scene.limit * self._rate / CONTROL_RATE), self._done)
         return replace(result, outcome=self._scene.verdict(result)) if result.outcome == TIME_LIMIT else result
 

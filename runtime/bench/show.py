@@ -15,7 +15,7 @@ from policies.policy import Observation
 from runtime.bench.episodes import Episode
 from runtime.bench.figures import Floats
 from runtime.clock import MILLISECOND, SECOND, Clock, Pacer
-from runtime.priority import no_collections
+from runtime.priority import undisturbed
 
 Ids = NDArray[np.int64]
 
@@ -54,7 +54,7 @@ def alone(show: Show, steps: int, clock: Clock, rate: float | None = None) -> Fl
     them and without collections as there, or back to back."""
     pacer = None if rate is None else Pacer(clock, round(SECOND / rate))
     taken = np.zeros(steps)
-    with no_collections():
+    with undisturbed():
         for index in range(steps):
             show.prepare()
             if pacer is not None:

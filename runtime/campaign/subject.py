@@ -30,7 +30,7 @@ from runtime.campaign.mover import Misbehaving, Mover
 from runtime.clock import SECOND, MonotonicClock, Pacer
 from runtime.guard import Guard
 from runtime.loop import ControlLoop, EpisodeInfo, EpisodeResult, Step
-from runtime.priority import no_collections, prefer_to_be_killed
+from runtime.priority import prefer_to_be_killed, undisturbed
 from runtime.recorder import Recorder
 from runtime.servo_process import ServoProcess
 from runtime.servo_state import ServoSettings
@@ -126,7 +126,7 @@ class Subject:
         end = time.monotonic() + CAMERAS_BACK
         while not all(map(_delivers, self._cameras.values())) and time.monotonic() < end:
             time.sleep(0.05)
-        with no_collections():
+        with undisturbed():
             result = self._loop.run_episode(task, EPISODE_STEPS, lambda: OVER if self._over.is_set() else None)
         state = self._servo.state()
         self._tell("ended", outcome=result.outcome, state=state.state.name.lower(), fault=state.fault)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import struct
+from pathlib import Path
 
 import pytest
 
@@ -41,3 +43,28 @@ def test_no_collection_in_the_block_even_after_an_error() -> None:
     with pytest.raises(KeyError):
         fail_uncollected()
     assert gc.isenabled()
+
+
+def test_cores_are_asked_to_stay_awake_for_the_block_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    request = tmp_path / "latency"
+    request.touch()
+    monkeypatch.setattr(priority, "LATENCY", request)
+    with priority.undisturbed():
+        assert struct.unpack("i", request.read_bytes()) == (0,)
+        assert str(request) in held_files()
+        assert not gc.isenabled()
+    assert str(request) not in held_files()
+    assert gc.isenabled()
+
+
+def test_where_that_is_not_allowed_the_block_runs_all_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(priority, "LATENCY", tmp_path / "missing" / "latency")
+    with priority.cores_awake():
+        pass
+    with pytest.raises(KeyError), priority.cores_awake():
+        raise KeyError
+
+
+def held_files() -> list[str]:
+    folder = Path("/proc/self/fd")
+    return [os.readlink(folder / name) for name in os.listdir(folder) if (folder / name).is_symlink()]
