@@ -72,7 +72,7 @@ def measure(
         equal = _compared(shows[ORT].ids, shows[CACHED].ids, logits)
         notes.append(
             f"{equal['tokens_equal_to_torch']} of {equal['tokens']} tokens equal to torch's; {equal['ties']} of the "
-            "others are ties, two logits that differ in their last bits"
+            "others are ties, half of the odds reached at the border of two bins but for the last bits"
         )
     notes.append(
         f"floor: products {floor.matrix_ms:.2f} ms ({floor.kernels}, {floor.threads} threads, each shape at its best), "
