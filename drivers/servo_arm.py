@@ -126,7 +126,9 @@ class ServoArm:
         """
         group, begun = self._connected(), self._clock()
         replies, stamp = self._read_present(group)
-        if (due := self._health.due(replies, stamp)) and self._is_time_for_health(begun):
+        due = self._health.due(replies, stamp)
+        alarmed = any(replies[id].error & self._protocol.alert for id in due)  # why is to be known at once
+        if due and (alarmed or self._is_time_for_health(begun)):
             try:
                 answers = group.get(self._protocol.health, due)
             except PortLost:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from contextlib import suppress
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from runtime.watch import Trouble, Watch, gripping
 
 __all__ = ["FaultEntry", "ServoCounters", "ServoLoop", "ServoSettings", "ServoState", "Split", "Target"]
 
+RESET_TRIES = 5  # readings
 HISTORY = 50  # (command, state) pairs kept for the fault record, as libfranka does
 
 
@@ -159,12 +161,19 @@ class ServoLoop:
         if tally.reads.in_a_row or tally.writes.in_a_row:
             self.arm.close()
             self.arm.connect()
-        self._joints = self.arm.read()
+        self._joints = self._answered()
         self.take_over()
         self.supervisor.reset()
         self.fault_record, self._obstructed = (), False
         self._watch.forget()
         tally.reads.in_a_row = tally.writes.in_a_row = tally.overruns.in_a_row = 0
+
+    def _answered(self) -> JointState:
+        """A reading of servos that may have come back only just now: one of a few tries will do."""
+        for _ in range(RESET_TRIES - 1):
+            with suppress(ArmError):
+                return self.arm.read()
+        return self.arm.read()
 
     def release(self) -> ReleaseReport:
         """Torque off; joints that keep it are a fault. Raises `RefusedError` while the arm moves, and `ArmError`."""

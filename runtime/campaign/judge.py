@@ -24,6 +24,7 @@ LOST_MAX = 0.5  # s before a kill of which a recording may know nothing
 LATE_MS = 20.0  # a pause of the emulator, or a start of a control step, from which on the machine was late
 LATE_TICKS = 2  # servo cycles skipped, from which on it was
 GOING_ON = 0.4  # s before the end in which an arm that goes on has moved
+LEFT_ON = re.compile(r"release: (.+) still energised")  # what a run says of joints that it could not release
 AFTERWARDS = SECOND // 2  # ns after the end of what was watched, in which a fault is still this trial's
 
 
@@ -124,15 +125,27 @@ def _end(observed: Observed, sound: tuple[JointTrace, ...], wanted: Expected) ->
     # The run's own end releases the arm as well: only where that is expected it counts.
     final = observed.plan.fatal and Ends.RELEASED in wanted.ends
     moment = _last_stamp(sound) if final else observed.ended
-    if not any(invariants.torque_at(sound, moment).values()):
+    energised = {name for name, on in invariants.torque_at(sound, moment).items() if on}
+    if not energised - (_could_not_hear(observed) if final else set()):
         return Ends.RELEASED
     if final:
         return Ends.HOLDS
     recent = [trace.between(observed.ended - round(GOING_ON * SECOND), observed.ended) for trace in sound]
-    fault = observed.event is not None and observed.event["fault"] is not None
+    recorded = observed.recorded
+    latched = recorded is not None and recorded.fault_between(observed.since(), observed.ended) is not None
+    fault = latched or (observed.event is not None and observed.event["fault"] is not None)
     # More than a servo does whose bus watchdog trips: it takes its own position for its goal.
     moving = any(np.ptp(trace.goals.goals) > 4 * COUNT for trace in recent if trace.goals.goals.size)
     return Ends.GOES_ON if moving and not fault else Ends.HOLDS
+
+
+def _could_not_hear(observed: Observed) -> set[str]:
+    """Joints of servos that were deaf when a run released the arm, and that it said are energised still."""
+    recorded = observed.recorded
+    faults = () if recorded is None else recorded.faults
+    told = {name for fault in faults if (found := LEFT_ON.match(fault.text)) for name in found[1].split(", ")}
+    deaf = observed.deaf()
+    return {trace.name for trace in observed.traces if trace.name in told and any(one.covers(trace.id) for one in deaf)}
 
 
 def _of_end(observed: Observed, watched: list[JointTrace], wanted: Expected, ends: Ends, since: int) -> list[Violation]:
@@ -186,13 +199,14 @@ def _told(observed: Observed, wanted: Expected, since: int) -> tuple[str, float 
     fault = (
         None if recorded is None else recorded.fault_between(since, min(observed.ended + AFTERWARDS, observed.closed))
     )
+    lines = [line for line in observed.lines if line]
+    fitting = [line for line in lines if any(re.search(pattern, line) for pattern in wanted.told)]
     if fault is not None:
-        return fault.text, (fault.stamp - since) / SECOND
+        ended = fitting and LEFT_ON.match(fault.text)  # that is about the run's end: why it ended was said before
+        return fitting[0] if ended else fault.text, (fault.stamp - since) / SECOND
     event = observed.event
     if event is not None and event["fault"] is not None:
         return str(event["fault"]), None
-    lines = [line for line in observed.lines if line]
-    fitting = [line for line in lines if any(re.search(pattern, line) for pattern in wanted.told)]
     return next(iter(fitting or lines), ""), None
 
 

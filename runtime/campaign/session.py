@@ -73,7 +73,7 @@ class Session:
     def play(self, plans: Iterable[Plan], on_verdict: Callable[[Verdict], None]) -> None:
         """Play every trial; verdicts come when the run that they were played on is over. Raises `RigError`."""
         for plan in plans:
-            observed = self._played(plan)
+            observed = self._played(plan, on_verdict)
             self._pending.append(observed)
             worn = len(self._pending) >= RUN_TRIALS or self._on_bench >= BENCH_TRIALS
             if plan.fatal or observed.event is None or worn:
@@ -105,11 +105,12 @@ class Session:
                 run = self._run = Run(bench, self._next("run"), *self._box, self._policy, self._orphan_hold_s)
         return bench, run
 
-    def _played(self, plan: Plan) -> Observed:
+    def _played(self, plan: Plan, on_verdict: Callable[[Verdict], None]) -> Observed:
         for left in reversed(range(TRIES)):
             try:
                 observed = perform(plan, *self.start())
             except RigError:
+                self._finish(on_verdict)  # what was played on it before is judged by its own recording
                 self._abandon()
                 if not left:
                     raise

@@ -134,6 +134,18 @@ def test_an_alert_is_looked_into_once_a_second_and_named() -> None:
     assert arm.read().errors == ()
 
 
+def test_an_alert_is_looked_into_after_a_slow_reading_too() -> None:
+    bus = FakeDynamixel()
+    arm = arm_on(bus)
+    arm.connect()
+    arm.hold()
+    ill = bus.servos[2]
+    ill.error, ill.memory[70] = codec.ALERT, 1 << 5
+    replies = iter((b"",))
+    bus.spoil = lambda sent: next(replies, sent)
+    assert arm.read().errors == ("shoulder_lift: overload",)
+
+
 def test_an_alert_that_cannot_be_looked_into_is_told_all_the_same() -> None:
     bus = FakeDynamixel()
     arm = arm_on(bus)

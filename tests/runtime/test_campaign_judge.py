@@ -185,3 +185,28 @@ def test_a_servo_that_was_struck_may_lose_its_torque() -> None:
     assert rules(trial) == []
     other = replace(trial, traces=(with_torque_off(sound, -40, -30), struck))
     assert rules(other) == ["torque kept"]
+
+
+def left_on(name: str, fault: str = "silent_blink") -> Observed:
+    """The policy dies, a joint is silent meanwhile, and the run releases all but one joint at its end."""
+    still = trace_of(path(seconds=0.5, rest=0.7))
+    limp = replace(with_torque_off(still, -40), name="lift", id=2)
+    kept = replace(still, name=name, id=1)
+    strikes = (Strike(CATALOGUE["policy_memory"], 0.48), Strike(CATALOGUE[fault], 0.48, servos=frozenset({1})))
+    return observed(
+        plan=Plan(7, strikes),
+        moments=[FAULT, FAULT],
+        lifted=[None, None],
+        traces=(limp, kept),
+        lines=["MemoryError"],
+        event=None,
+        recorded=recorded("release: pan still energised: switch the arm's power off before touching it"),
+    )
+
+
+def test_a_joint_that_could_not_hear_may_be_left_on_if_the_run_says_so() -> None:
+    verdict = judge(left_on("pan"))
+    assert (verdict.ends, verdict.told) == ("released", "MemoryError")
+    assert not {"told", "torque kept", "ends"} & set(rules(left_on("pan")))
+    assert "torque kept" in rules(left_on("elbow"))  # not the one that the run named
+    assert "torque kept" in rules(left_on("pan", "corrupt"))  # it could hear

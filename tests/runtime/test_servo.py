@@ -7,7 +7,7 @@ from drivers.arm import ArmError, Array
 from drivers.config import SafetyConfig, load_robot
 from runtime.clock import MILLISECOND, SimulatedClock
 from runtime.safety import TABLE
-from runtime.servo import HISTORY, ServoLoop, ServoSettings, Target
+from runtime.servo import HISTORY, RESET_TRIES, ServoLoop, ServoSettings, Target
 from runtime.supervisor import RefusedError, State, Stop
 from tests.runtime.fake_arm import SPEC, START, FakeArm
 
@@ -680,3 +680,15 @@ def test_a_fault_from_outside_carries_the_record(running: Rig) -> None:
     assert len(running.loop.fault_record) == 10
     running.loop.fault("another")
     assert running.fault == "camera wrist: frozen"
+
+
+def test_a_reset_asks_again_before_it_gives_up(running: Rig) -> None:
+    running.arm.broken_reads = -1
+    running.follow(FAR, 4)
+    assert "reads in a row failed" in running.fault
+    running.arm.broken_reads = RESET_TRIES
+    with pytest.raises(ArmError, match="no answer"):
+        running.loop.reset()
+    running.arm.broken_reads = RESET_TRIES - 1
+    running.loop.reset()
+    assert not running.fault
