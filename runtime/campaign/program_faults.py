@@ -151,7 +151,7 @@ PROCESSES = (
         "the whole arm is gone",
         Signal(Process.EMULATOR, "KILL"),
         on(GONE),
-        NO_PORT,
+        f"{NO_PORT}|stopped sending frames",  # its cameras are gone as well, and may be missed first
         named=NAMED,
         fatal=True,
     ),
