@@ -18,6 +18,7 @@ from runtime.motion import Motion
 LOWERING_SPEED = 0.3  # rad/s on average, of the joint with the longest way: slow enough to step back from
 LOWERING_PATIENCE_S = 2.0  # beyond the time that the way takes, for an arm that lags
 STILL = 1e-6  # rad/s, rad/s^2: what rounding leaves of a motion that has arrived
+JOINT_STILL = 0.05  # rad/s, of a joint that counts as at rest: two steps of an XL330's own resolution
 GIVING_WAY_AFTER_S = 0.15  # from a blocked joint's fault: command and joints are at rest by then, also those that lag
 GIVING_WAY_LEAD = 0.02  # rad that a blocked joint's goal stays ahead: a quarter of its torque where 5 degrees are all
 REST_TOLERANCE = 0.1  # rad: so near to the rest pose torque may go off; a loaded joint sags a little

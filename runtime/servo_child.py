@@ -21,6 +21,7 @@ import numpy as np
 from drivers.arm import Arm, ArmError, ReleaseReport
 from drivers.config import ConfigError
 from runtime.clock import MILLISECOND, SECOND, MonotonicClock, Pacer
+from runtime.course import JOINT_STILL
 from runtime.priority import SERVO, prefer_real_time
 from runtime.safety import Obstacles
 from runtime.servo import ServoLoop, ServoSettings
@@ -29,7 +30,6 @@ from runtime.stop_button import StopButton
 from runtime.supervisor import RefusedError, State, Stop
 
 PROMISE_NS = 250 * MILLISECOND  # 25 ticks: a servo process that is silent for longer hangs
-STILL = 0.05  # rad/s, of a joint that counts as at rest: two steps of an XL330's own resolution
 SETTLING_NS = SECOND // 2  # at most, from the command's rest to that of the joints
 BEFORE_LOWERING_NS = SECOND  # at the end of a run: for whoever stands near to see what is coming
 KEPT_NS = 8 * SECOND  # in which an operator who has stopped the end may lower the arm or switch its power off
@@ -206,7 +206,7 @@ class _Child:
         now, joints = self._loop.clock.now(), self._loop.state().joints
         if self._at_rest_since is None:
             self._at_rest_since = now
-        still = joints.stamp > self._at_rest_since and bool((np.abs(joints.velocities) < STILL).all())
+        still = joints.stamp > self._at_rest_since and bool((np.abs(joints.velocities) < JOINT_STILL).all())
         return still or now - self._at_rest_since > SETTLING_NS
 
     def _release(self) -> ReleaseReport:

@@ -36,6 +36,7 @@ class FakeArm:
         self.temperatures_c = np.full(3, 30.0)
         self.voltages = np.full(3, 7.4)
         self.loads = np.zeros(3)
+        self.velocities = np.zeros(3)  # as read; positions do not follow from them
         self.stuck: tuple[int, ...] = ()
         self.limp: tuple[str, ...] = ()
         self.stubborn: tuple[str, ...] = ()
@@ -55,11 +56,10 @@ class FakeArm:
         if self.broken_reads:
             self.broken_reads -= 1
             raise ArmError("no answer from lift")
-        still = frozen(np.zeros(3))
         return JointState(
             self._clock(),
             frozen(self.positions),
-            still,
+            frozen(self.velocities),
             frozen(self.loads),
             frozen(self.temperatures_c),
             frozen(self.voltages),

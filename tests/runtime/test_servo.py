@@ -560,6 +560,21 @@ def test_lowering_goes_slowly_to_the_rest_pose_and_releases_there(lowerable: Rig
     assert lowerable.state is State.IDLE and not lowerable.arm.torque
 
 
+def test_an_arm_that_is_not_seen_at_rest_is_not_released(lowerable: Rig) -> None:
+    arm = lowerable.arm
+    lowerable.loop.lower()
+    arm.velocities = np.array([0.0, 0.06, 0.0])
+    while np.abs(arm.written[-1] - REST).max() > 1e-5:
+        lowerable.tick()
+    lowerable.tick(50)
+    assert arm.torque
+    arm.velocities, arm.broken_reads = np.zeros(3), 1  # at rest, but a lost reading does not show it
+    lowerable.tick()
+    assert arm.torque
+    lowerable.tick()
+    assert not arm.torque
+
+
 def test_lowering_without_a_rest_pose_holds(running: Rig) -> None:
     running.loop.stop(Stop.LOWER, "lowered by the operator")
     running.tick(100)
