@@ -124,6 +124,11 @@ class GivingWay:
         return replace(self, goal=np.clip(command, measured - GIVING_WAY_LEAD, measured + GIVING_WAY_LEAD))
 
 
+def seen_still(velocities: Array) -> bool:
+    """Is every joint at rest by its measured `velocities`, rad/s?"""
+    return bool((np.abs(velocities) < JOINT_STILL).all())
+
+
 def moves(motion: Motion) -> bool:
     """Whether any joint has not come to rest."""
     return bool((np.abs(motion.velocities) > STILL).any() or (np.abs(motion.accelerations) > STILL).any())

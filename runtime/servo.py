@@ -14,7 +14,7 @@ import numpy as np
 
 from drivers.arm import Arm, ArmError, Array, JointState, ReleaseReport, frozen
 from runtime.clock import MILLISECOND, SECOND, Clock
-from runtime.course import JOINT_STILL, Following, GivingWay, Lowering, Target, moves, stopping_time
+from runtime.course import Following, GivingWay, Lowering, Target, moves, seen_still, stopping_time
 from runtime.safety import NOT_FINITE, FilterState, Limits, Obstacles, OutsideError, filter_command
 from runtime.servo_state import FaultEntry, ServoCounters, ServoSettings, ServoState, Split, Tally
 from runtime.supervisor import RefusedError, State, Stop, Supervisor
@@ -306,8 +306,8 @@ class ServoLoop:
             self._lowering = Lowering.of(previous.positions, frozen(self.settings.rest), now)
         lowering, joints = self._lowering, self._joints
         assert joints is not None  # a held arm was read
-        seen_still = not self._tally.reads.in_a_row and bool((np.abs(joints.velocities) < JOINT_STILL).all())
-        if lowering.arrived(now, joints.positions) and not moves(previous.motion) and seen_still:
+        at_rest = not self._tally.reads.in_a_row and seen_still(joints.velocities) and not moves(previous.motion)
+        if at_rest and lowering.arrived(now, joints.positions):
             try:
                 self._switch_off()
             except ArmError as error:

@@ -16,12 +16,10 @@ from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any
 
-import numpy as np
-
 from drivers.arm import Arm, ArmError, ReleaseReport
 from drivers.config import ConfigError
 from runtime.clock import MILLISECOND, SECOND, MonotonicClock, Pacer
-from runtime.course import JOINT_STILL
+from runtime.course import seen_still
 from runtime.priority import SERVO, prefer_real_time
 from runtime.safety import Obstacles
 from runtime.servo import ServoLoop, ServoSettings
@@ -206,7 +204,7 @@ class _Child:
         now, joints = self._loop.clock.now(), self._loop.state().joints
         if self._at_rest_since is None:
             self._at_rest_since = now
-        still = joints.stamp > self._at_rest_since and bool((np.abs(joints.velocities) < JOINT_STILL).all())
+        still = joints.stamp > self._at_rest_since and seen_still(joints.velocities)
         return still or now - self._at_rest_since > SETTLING_NS
 
     def _release(self) -> ReleaseReport:

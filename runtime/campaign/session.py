@@ -111,22 +111,15 @@ class Session:
                 observed = perform(plan, *self.start())
             except RigError:
                 self._finish(on_verdict)  # what was played on it before is judged by its own recording
-                self._abandon()
+                if self._bench is not None:
+                    self._bench.close()
+                    self._bench = None
                 if not left:
                     raise
                 continue
             self._on_bench += 1
             return observed
         raise AssertionError("the last try returns or raises")
-
-    def _abandon(self) -> None:
-        """Give up a run on which nothing can be played."""
-        if self._run is not None:
-            self._run.end()
-        self._run = None
-        if self._bench is not None:
-            self._bench.close()
-        self._bench = None
 
     def _finish(self, on_verdict: Callable[[Verdict], None]) -> None:
         """End the run and judge its trials by its recording."""

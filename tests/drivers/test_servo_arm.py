@@ -207,7 +207,8 @@ def test_noise_costs_retries_not_readings(kit: Kit) -> None:
     assert sum(counters.missing.values()) > 0
 
 
-def test_a_servo_that_restarts_is_an_error_until_the_arm_is_held_again(kit: Kit) -> None:
+def with_wrist_flex_restarted(kit: Kit) -> ServoArm:
+    """A held arm, one servo of which was silent in the last reading and answers again, without torque."""
     arm = kit.arm()
     arm.connect()
     arm.hold()
@@ -216,8 +217,14 @@ def test_a_servo_that_restarts_is_an_error_until_the_arm_is_held_again(kit: Kit)
     refused(arm.read)
     servo.restart()
     servo.silent = False
+    return arm
+
+
+def test_a_servo_that_restarts_is_an_error_until_the_arm_is_held_again(kit: Kit) -> None:
+    arm = with_wrist_flex_restarted(kit)
     assert arm.read().errors == ("wrist_flex: torque went off",)
     assert arm.read().errors == ("wrist_flex: torque went off",)
+    servo = kit.bus.servos[4]
     assert not servo.memory[kit.bus.torque_at], "nothing but hold may switch torque on"
     assert arm.hold().errors == ()
     assert arm.read().errors == ()
@@ -225,14 +232,7 @@ def test_a_servo_that_restarts_is_an_error_until_the_arm_is_held_again(kit: Kit)
 
 
 def test_a_reading_that_took_two_tries_leaves_the_question_for_health_to_the_next(kit: Kit) -> None:
-    arm = kit.arm()
-    arm.connect()
-    arm.hold()
-    servo = kit.bus.servos[4]
-    servo.silent = True
-    refused(arm.read)
-    servo.restart()
-    servo.silent = False
+    arm = with_wrist_flex_restarted(kit)
     replies = iter((b"",))
     kit.bus.spoil = lambda sent: next(replies, sent)
     assert arm.read().errors == ()
@@ -240,14 +240,7 @@ def test_a_reading_that_took_two_tries_leaves_the_question_for_health_to_the_nex
 
 
 def test_a_question_for_health_is_put_off_once_and_not_again(kit: Kit) -> None:
-    arm = kit.arm()
-    arm.connect()
-    arm.hold()
-    servo = kit.bus.servos[4]
-    servo.silent = True
-    refused(arm.read)
-    servo.restart()
-    servo.silent = False
+    arm = with_wrist_flex_restarted(kit)
     lost = iter((True, False, True))
     kit.bus.spoil = lambda sent: b"" if next(lost, False) else sent
     assert arm.read().errors == ()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
+from rich.console import RenderableType
 
 from calibration.hand_eye import HandEye, HandEyeProblem, Kind
 from calibration.kinematics import Kinematics
@@ -16,6 +18,7 @@ from calibration.rehearsal.shots import random_lens
 from drivers.arm import Array
 from drivers.camera_calibration import Lens
 from drivers.config import load_robot
+from runtime.calibrate_operator import Step
 from runtime.calibrate_poses import PosePlanner, unfolded
 from runtime.calibrate_rehearse import good_start
 from runtime.clock import MILLISECOND, SimulatedClock
@@ -90,3 +93,20 @@ class FakeRig:
     def found(self) -> HandEye:
         """The truth, as what would be found."""
         return HandEye(self.true.camera, self.true.board_pose, np.zeros(SPEC.joints), 0.0)
+
+
+class Answering:
+    """An `Operator` who says the same to every question, and does nothing by hand."""
+
+    def __init__(self, agrees: bool) -> None:
+        self.agrees, self.told = agrees, list[str]()
+
+    def say(self, text: str) -> None:
+        self.told.append(text)
+
+    def confirm(self, question: str) -> bool:
+        self.told.append(question)
+        return self.agrees
+
+    def watch(self, step: Step, instruction: str, look: Callable[[], RenderableType]) -> None:
+        raise AssertionError("nothing to do by hand")

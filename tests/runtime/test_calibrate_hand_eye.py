@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import RenderableType
 
 from calibration.board import BOARDS
 from calibration.errors import CalibrationError
@@ -20,8 +19,7 @@ from drivers.camera import Frame
 from drivers.camera_calibration import CameraCalibration, calibration_of, load_camera_calibration
 from drivers.config import URDF_FOLDER, load_robot
 from runtime.calibrate_hand_eye import HandEyeResult, HandEyeRun, describe, store
-from runtime.calibrate_operator import Step
-from tests.runtime.fake_rig import GUARD, ROBOT, FakeRig
+from tests.runtime.fake_rig import GUARD, ROBOT, Answering, FakeRig
 
 POSES = 10
 
@@ -163,23 +161,6 @@ def test_an_arm_that_only_turns_about_one_axis_is_refused() -> None:
     made.quick.obeys[3] = True  # the hand only nods
     with pytest.raises(CalibrationError, match="insufficient rotation: all poses turn about one axis"):
         calibrate(made)
-
-
-class Answering:
-    """An `Operator` who says the same to every question."""
-
-    def __init__(self, agrees: bool) -> None:
-        self.agrees, self.told = agrees, list[str]()
-
-    def say(self, text: str) -> None:
-        self.told.append(text)
-
-    def confirm(self, question: str) -> bool:
-        self.told.append(question)
-        return self.agrees
-
-    def watch(self, step: Step, instruction: str, look: Callable[[], RenderableType]) -> None:
-        raise AssertionError("nothing to do by hand")
 
 
 def test_the_place_goes_beside_the_lens_and_is_not_replaced_unseen(

@@ -18,7 +18,7 @@ from runtime.calibrate_emulated import EmulatedRig
 from runtime.calibrate_operator import Step
 from runtime.cli import main
 from sim.emulator import EmulatorProcess
-from tests.runtime.fake_rig import FakeRig, as_lens
+from tests.runtime.fake_rig import Answering, FakeRig, as_lens
 
 SEED = 2
 
@@ -91,18 +91,8 @@ def test_what_is_missing_is_one_line(
     assert len(lines) == 1 and said in lines[0]
 
 
-class Watching:
+class Watching(Answering):
     """An `Operator` who holds the arm as long as it takes, and then agrees to let it move, or not."""
-
-    def __init__(self, agrees: bool) -> None:
-        self.agrees, self.told = agrees, list[str]()
-
-    def say(self, text: str) -> None:
-        self.told.append(text)
-
-    def confirm(self, question: str) -> bool:
-        self.told.append(question)
-        return self.agrees
 
     def watch(self, step: Step, instruction: str, look: Callable[[], RenderableType]) -> None:
         assert step == "view"

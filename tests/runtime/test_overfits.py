@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
 
 from policies.gato.codec import Codec
-from policies.gato.config import ModelConfig
+from policies.gato.config import SIZES
 from policies.gato.data import Replay
 from policies.gato.export import Reference
 from policies.gato.imitate import fill, fit
@@ -30,15 +28,9 @@ SIZE = (32, 32)
 SPEC = SequenceSpec(
     (("fixed", *SIZE), ("wrist", *SIZE)), (("joint_positions", 6), ("joint_targets", 6)), actions=6, words=8, window=1
 )
-TINY = ModelConfig(layers=2, heads=2, head_width=32, feedforward=128, patch_channels=32)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Learned:
@@ -85,7 +77,7 @@ def test_a_tiny_network_overfits_a_few_episodes_and_stacks_one() -> None:
     replay = Replay(SPEC, [[text.encode(TASK)]], 1, steps, torch.device("cpu"))
     fill(replay, shown, CODEC, [TASK])
     config = TrainConfig(batch=24, length=1, demonstration=0, learning_rate=3e-3, warmup=20, average=0.98, softness=1.0)
-    trainer = Trainer(Gato(TINY, SPEC, text.vocab_size), config)
+    trainer = Trainer(Gato(SIZES["tiny"], SPEC, text.vocab_size), config)
     off: list[float] = []
     for measures in fit(trainer, replay, 900, seed=0):
         off.append(float(measures["bins"]))
