@@ -16,6 +16,7 @@ from runtime.clock import SECOND
 from runtime.motion import Motion
 
 LOWERING_SPEED = 0.3  # rad/s on average, of the joint with the longest way: slow enough to step back from
+LOWERINGS = 3  # at most: a bus that fails on the way down ends one, and may be back a moment later
 LOWERING_PATIENCE_S = 2.0  # beyond the time that the way takes, for an arm that lags
 STILL = 1e-6  # rad/s, rad/s^2: what rounding leaves of a motion that has arrived
 JOINT_STILL = 0.05  # rad/s, of a joint that counts as at rest: two steps of an XL330's own resolution

@@ -24,7 +24,8 @@ from multiprocessing.connection import Connection
 from drivers.arm import Arm, ArmError, ReleaseReport
 from drivers.config import ConfigError
 from runtime.clock import MILLISECOND, SECOND, Clock, MonotonicClock, Pacer
-from runtime.priority import SERVO, prefer_real_time
+from runtime.course import LOWERINGS, seen_still
+from runtime.priority import SERVO, real_time
 from runtime.servo import ServoLoop, ServoSettings
 from runtime.shared_block import ENDED, SharedBlock
 from runtime.supervisor import RefusedError, State
@@ -35,6 +36,7 @@ RELEASE = "release"  # the policy process's word that an arm without a rest pose
 LOOK_MS = 25  # between two looks at the servo process's promise
 BUS_TIMEOUT_S = 3.0  # for the bus to become free and every servo to answer
 BUS_PAUSE_NS = 10 * MILLISECOND
+SETTLING_S = 0.5  # at most, until the joints are at rest behind their goals
 HOLD_BEFORE_LOWERING_S = 1.0  # for whoever stands near to see what is coming
 
 
@@ -73,16 +75,16 @@ def guard(settings: GuardianSettings, connection: Connection) -> None:
         arm = settings.open_arm()
     except (ArmError, ConfigError):
         return  # the servo process says the same, and ends
-    prefer_real_time(SERVO)
     clock = MonotonicClock()
     tell = _teller(connection)
-    tell(Notice("the guardian watches"))
-    if not ended_well(process, block, clock):
-        takeover = Takeover(ServoLoop(arm, clock, settings.servo), tell, connection, settings)
-        try:
-            takeover.run()
-        finally:
-            arm.close()
+    with real_time(SERVO):
+        tell(Notice("the guardian watches"))
+        if not ended_well(process, block, clock):
+            takeover = Takeover(ServoLoop(arm, clock, settings.servo), tell, connection, settings)
+            try:
+                takeover.run()
+            finally:
+                arm.close()
     block.close()
     block.unlink()
 
@@ -141,10 +143,7 @@ class Takeover:
         with contextlib.suppress(FileNotFoundError):
             self._view = SharedBlock(self._settings.joints, self._settings.block)
         self._tell(Notice("the guardian holds the arm"))
-        if self._settings.servo.rest is not None:
-            self._tick(lambda: False, HOLD_BEFORE_LOWERING_S)
-            loop.lower()
-            self._tick(lambda: loop.supervisor.state is not State.STOPPING)
+        self._lower()
         if loop.report is not None:
             self._released("the guardian has lowered and released the arm", loop.report)
         else:
@@ -153,6 +152,18 @@ class Takeover:
             self._hold_on()
         if self._view is not None:
             self._view.close()
+
+    def _lower(self) -> None:
+        """Hold for a moment, go down to the rest pose and release, if the arm has one; once more where the bus failed
+        on the way and is back."""
+        loop = self._loop
+        for _ in range(LOWERINGS):
+            self._tick(lambda: not loop.lowerable, HOLD_BEFORE_LOWERING_S)
+            self._tick(lambda: loop.can_lower or not loop.lowerable, BUS_TIMEOUT_S)
+            if not loop.can_lower:
+                return
+            loop.lower()
+            self._tick(lambda: loop.supervisor.state is not State.STOPPING)
 
     def _take_bus(self) -> bool:
         """Connect, and hold if there is torque; the bus is free once the system has buried the other process."""
@@ -169,12 +180,15 @@ class Takeover:
                 loop.clock.sleep_until(loop.clock.now() + BUS_PAUSE_NS)
 
     def _hold_on(self) -> None:
-        """Hold until the policy process lets the arm go, or is long gone itself."""
+        """Hold until the policy process lets the arm go, or is long gone itself. An arm that has a rest pose and did
+        not come there keeps its torque: it would fall."""
         loop = self._loop
         self._tick(self._is_over)
-        if not self._may_release:
+        if not self._may_release or self._settings.servo.rest is not None:
             self._tell(Notice("the guardian leaves the arm as it is, torque on", True))
             return
+        asked = loop.clock.now()
+        self._tick(lambda: (joints := loop.state().joints).stamp > asked and seen_still(joints.velocities), SETTLING_S)
         try:
             report = loop.release()
         except ArmError as error:

@@ -20,15 +20,25 @@ LATENCY = Path("/dev/cpu_dma_latency")  # Linux's power management quality of se
 EXPENDABLE = 500  # of 1000, added to the share of memory that a process has (proc_pid_oom_score_adj(5))
 
 
-def prefer_real_time(priority: int) -> str | None:
-    """Schedule this thread, and those it starts, first in, first out; a sentence when that is refused."""
+@contextmanager
+def real_time(priority: int) -> Iterator[str | None]:
+    """This thread, and those it starts, go first in, first out while the block runs; a sentence when that is refused.
+
+    Not until the process ends: an interpreter that takes itself apart computes for 0.1 s, in which whatever else wants
+    that core, a policy or another arm, would stand still.
+    """
     if not hasattr(os, "sched_setscheduler"):
-        return "real-time scheduling is not available on this system: expect some jitter"
+        yield "real-time scheduling is not available on this system: expect some jitter"
+        return
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
     except PermissionError:
-        return f"real-time scheduling was refused: expect some jitter, or allow it with `ulimit -r {priority}`"
-    return None
+        yield f"real-time scheduling was refused: expect some jitter, or allow it with `ulimit -r {priority}`"
+        return
+    try:
+        yield None
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def prefer_to_be_killed() -> None:

@@ -68,11 +68,14 @@ class ServoLoop:
         return self._obstructed
 
     @property
+    def lowerable(self) -> bool:
+        """Whether there is a rest pose, torque, and nothing in the way: `lower` would do more than hold, with a bus."""
+        return self.settings.rest is not None and self.supervisor.energised and not self._obstructed
+
+    @property
     def can_lower(self) -> bool:
-        """Whether `lower` would do more than hold: there is a rest pose, torque, a bus, and nothing in the way."""
-        tally = self._tally
-        reachable = not (tally.reads.in_a_row or tally.writes.in_a_row)
-        return self.settings.rest is not None and self.supervisor.energised and reachable and not self._obstructed
+        """Whether `lower` would do more than hold: the arm is lowerable, and the last reading and command arrived."""
+        return self.lowerable and not (self._tally.reads.in_a_row or self._tally.writes.in_a_row)
 
     # ---- requests, between ticks
 

@@ -19,8 +19,8 @@ from typing import Any
 from drivers.arm import Arm, ArmError, ReleaseReport
 from drivers.config import ConfigError
 from runtime.clock import MILLISECOND, SECOND, MonotonicClock, Pacer
-from runtime.course import seen_still
-from runtime.priority import SERVO, prefer_real_time
+from runtime.course import LOWERINGS, seen_still
+from runtime.priority import SERVO, real_time
 from runtime.safety import Obstacles
 from runtime.servo import ServoLoop, ServoSettings
 from runtime.shared_block import ENDED, SharedBlock
@@ -72,11 +72,15 @@ def serve(settings: ChildSettings, connection: Connection) -> None:
         opened = _open(settings, connection)
         if opened is not None:
             loop, button = opened
-            try:
-                _Child(loop, button, block, connection, settings).run()
-            finally:
-                loop.close()
-        block.write_promise(ENDED)  # not after an exception: the guardian has the arm then
+            _keep_collector_away()
+            with real_time(SERVO) as refused:
+                try:
+                    _Child(loop, button, block, connection, settings).run(() if refused is None else (refused,))
+                finally:
+                    loop.close()
+                block.write_promise(ENDED)  # not after an exception: the guardian has the arm then
+        else:
+            block.write_promise(ENDED)
     finally:
         block.close()
         block.unlink()
@@ -100,13 +104,10 @@ def _open(settings: ChildSettings, connection: Connection) -> tuple[ServoLoop, S
     return loop, button
 
 
-def _prefer_real_time() -> tuple[str, ...]:
-    """Ask for real-time scheduling and keep the collector away; returns what was refused, a sentence each."""
+def _keep_collector_away() -> None:
     gc.collect()
     gc.freeze()
     gc.disable()  # the loop makes no reference cycles; a collection would be a stall
-    refused = prefer_real_time(SERVO)
-    return () if refused is None else (refused,)
 
 
 class _Child:
@@ -129,14 +130,13 @@ class _Child:
         self._ending: tuple[int, bool] | None = None  # the request to answer, and whether to release
         self._exit_at: int | None = None  # ns, once the policy process is gone
         self._at_rest_since: int | None = None  # ns, of the command; the joints come after it
-        self._lowered = False  # at the end of the run, as far as that was possible
+        self._lowerings = 0  # begun at the end of the run
         self._kept: int | None = None  # ns, since an operator has stopped the end: nothing more moves by itself
         self._terminated = False
 
-    def run(self) -> None:
-        """Tick until the end."""
+    def run(self, notes: tuple[str, ...]) -> None:
+        """Tick until the end; `notes` are for the operator."""
         signal.signal(signal.SIGTERM, self._on_terminate)
-        notes = _prefer_real_time()
         loop = self._loop
         self._promise(PROMISE_NS)
         loop.tick(loop.clock.now())
@@ -191,11 +191,14 @@ class _Child:
             return loop.clock.now() - self._kept >= KEPT_NS
         if not self._settled():
             return False
-        if self._lowered or not loop.can_lower:
-            return True
         assert self._at_rest_since is not None  # it has settled
-        if loop.clock.now() - self._at_rest_since >= BEFORE_LOWERING_NS:
-            self._lowered = True
+        rested = loop.clock.now() - self._at_rest_since
+        if not loop.can_lower:  # a bus that fails for a moment is waited for
+            return rested >= BEFORE_LOWERING_NS or not loop.lowerable
+        if self._lowerings == LOWERINGS:
+            return True
+        if rested >= BEFORE_LOWERING_NS:
+            self._lowerings += 1
             loop.lower()
         return False
 
@@ -208,10 +211,12 @@ class _Child:
         return still or now - self._at_rest_since > SETTLING_NS
 
     def _release(self) -> ReleaseReport:
-        """Switch torque off, but not where something holds the arm up or an operator has stopped it on its way."""
+        """Switch torque off, but not where something holds the arm up, an operator has stopped it on its way, or it
+        never arrived: it would fall."""
         loop = self._loop
         kept = ReleaseReport((), loop.arm.spec.joint_names)
-        if (loop.obstructed or self._kept is not None) and loop.supervisor.energised:
+        held_up = loop.obstructed or self._kept is not None or loop.lowerable
+        if held_up and loop.supervisor.energised:
             return kept
         self._promise(LONG_PROMISE_NS)
         try:

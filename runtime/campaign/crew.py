@@ -15,6 +15,7 @@ from pathlib import Path
 from drivers.config import RobotConfig
 from runtime.campaign.judge import Verdict
 from runtime.campaign.plan import Plan
+from runtime.campaign.rig import RigError
 from runtime.campaign.session import Session
 
 
@@ -32,11 +33,13 @@ def play_all(
     workers: int,
     policy: str | None,
     on_verdict: Callable[[RobotConfig, Verdict], None],
+    on_broken: Callable[[RigError], None],
 ) -> dict[str, list[Verdict]]:
     """Play the plans of every robot (by its name), `workers` trials at a time; the verdicts in the order of the plans.
 
-    `on_verdict` is told each one as it comes, from one thread at a time. Raises what `Session.play` raises, once the
-    trials that are being played are over.
+    `on_verdict` is told each one as it comes, from one thread at a time. Where a run does not come up at all,
+    `on_broken` is told why, no further trial begins, and what was played is returned; any other exception is raised
+    once the trials that are being played are over.
     """
     waiting = {config.name: deque(plans[config.name]) for config in robots}
     verdicts: dict[str, dict[int, Verdict]] = {config.name: {} for config in robots}
@@ -54,10 +57,13 @@ def play_all(
             try:
                 with session:
                     session.play(_taken(waiting[config.name]), tell)
-            except BaseException:
+            except BaseException as error:
                 for others in waiting.values():
                     others.clear()
-                raise
+                if not isinstance(error, RigError):
+                    raise
+                with telling:
+                    on_broken(error)
 
     shared_out = shares(len(robots), workers)
     with ThreadPoolExecutor(len(shared_out)) as threads:

@@ -32,7 +32,7 @@ RUN_TRIALS = 12  # on one run: its recording is read as a whole
 BENCH_TRIALS = 60  # on one emulator: its traces grow
 ORPHAN_HOLD_S = 1.0  # instead of the program's 5 s: how long an arm without a policy process is held before it is left
 ABOVE_TABLE = 0.07  # m: the mover keeps clear of what lies there
-TRIES = 2
+TRIES = 3  # of a run that does not come up
 
 
 class Session:

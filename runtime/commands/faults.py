@@ -88,6 +88,7 @@ def _campaign(
     from runtime.campaign import kills, report
     from runtime.campaign.crew import play_all
     from runtime.campaign.plan import chosen, deal
+    from runtime.campaign.rig import RigError
 
     wanted = chosen(only)
     plans = {
@@ -105,11 +106,14 @@ def _campaign(
             bar.update(tasks[config.name], advance=1)
             _tell(console, f"{config.name} {played[config.name]}/{len(plans[config.name])}", verdict)
 
-        results = play_all(robots, plans, Path(folder), side_by_side, policy, tell)
+        broken: list[RigError] = []
+        results = play_all(robots, plans, Path(folder), side_by_side, policy, tell, broken.append)
+    for error in broken:
+        say(console, f"broken off  {error}")
     say(console, report.summary(results))
     command = command_line()
     page = kills.markdown(results, command) if kill else report.markdown(results, command)
-    good = not any(verdict.violations for verdicts in results.values() for verdict in verdicts)
+    good = not broken and not any(verdict.violations for verdicts in results.values() for verdict in verdicts)
     return report.to_json(results, {"command": command, "seed": seed}), page, good
 
 

@@ -156,6 +156,20 @@ class BlockedArm(LoggingArm):
         self.stuck = (0,)
 
 
+class FlakyArm(LoggingArm):
+    """Does not answer for 12 readings whenever its first joint is sent to less than 0.15 rad, `times` times."""
+
+    def __init__(self, log: Path, times: int) -> None:
+        super().__init__(log)
+        self._times = times
+
+    def write(self, targets: Array) -> None:
+        super().write(targets)
+        if targets[0] < 0.15 and self._times and not self.broken_reads:
+            self._times -= 1
+            self.broken_reads = 12
+
+
 class CrashingArm(LoggingArm):
     """Has a defect that nobody thought of, in the process that moves it."""
 

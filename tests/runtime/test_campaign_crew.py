@@ -40,6 +40,10 @@ class FakeSession:
             on_verdict(verdict(plan))
 
 
+def never(error: RigError) -> None:
+    pytest.fail(str(error))
+
+
 @pytest.fixture(autouse=True)
 def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeSession]:
     monkeypatch.setattr(crew, "Session", FakeSession)
@@ -60,7 +64,7 @@ def test_workers_share_the_robots_out(workers: int, robots: list[list[int]]) -> 
 def test_every_trial_is_played_once_and_comes_back_in_order(tmp_path: Path, workers: int) -> None:
     told: list[tuple[str, int]] = []
     results = crew.play_all(
-        ROBOTS, PLANS, tmp_path, workers, None, lambda robot, verdict: told.append((robot.name, verdict.seed))
+        ROBOTS, PLANS, tmp_path, workers, None, lambda robot, verdict: told.append((robot.name, verdict.seed)), never
     )
     for name, plans in PLANS.items():
         assert [found.seed for found in results[name]] == [plan.seed for plan in plans]
@@ -68,7 +72,24 @@ def test_every_trial_is_played_once_and_comes_back_in_order(tmp_path: Path, work
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_an_error_ends_the_campaign(tmp_path: Path, fake: type[FakeSession], workers: int) -> None:
+def test_a_run_that_does_not_come_up_ends_the_campaign_and_loses_nothing(
+    tmp_path: Path, fake: type[FakeSession], workers: int
+) -> None:
     fake.fails = PLANS["emulated"][7].seed
-    with pytest.raises(RigError, match="did not come up"):
-        crew.play_all(ROBOTS, PLANS, tmp_path, workers, None, lambda robot, verdict: None)
+    told: list[int] = []
+    broken: list[RigError] = []
+    results = crew.play_all(
+        ROBOTS, PLANS, tmp_path, workers, None, lambda robot, verdict: told.append(verdict.seed), broken.append
+    )
+    assert ["did not come up" in str(error) for error in broken] == [True]
+    assert sorted(told) == sorted(found.seed for verdicts in results.values() for found in verdicts)
+    assert fake.fails not in told and len(told) >= 7
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_any_other_error_is_raised(tmp_path: Path, workers: int) -> None:
+    def tell(robot: RobotConfig, verdict: Verdict) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        crew.play_all(ROBOTS, PLANS, tmp_path, workers, None, tell, never)

@@ -136,6 +136,34 @@ def test_a_lowering_that_meets_something_ends_in_holding(make: Callable[..., Rig
     assert rig.arm.torque
 
 
+@pytest.mark.parametrize("reads", [1, 12, 150])
+def test_a_bus_that_fails_on_the_way_down_is_waited_for(make: Callable[..., Rig], reads: int) -> None:
+    rig = make(rest=REST)
+    rig.at[2.5] = lambda: (setattr(rig.arm, "broken_reads", reads), rig.ours.send(RELEASE))
+    assert rig.run() == ["the guardian holds the arm", "the guardian has lowered and released the arm"]
+    np.testing.assert_allclose(rig.arm.positions, REST, atol=1e-6)
+
+
+def test_an_arm_that_never_arrives_is_not_let_go(make: Callable[..., Rig]) -> None:
+    rig = make(rest=REST)
+    rig.at[2.5] = lambda: setattr(rig.arm, "broken_reads", 10**6)
+    rig.at[9.0] = lambda: (setattr(rig.arm, "broken_reads", 0), rig.ours.send(RELEASE))
+    texts = rig.run()
+    assert texts[1].startswith("the guardian holds the arm: bus: 10 reads in a row failed")
+    assert texts[2] == "the guardian leaves the arm as it is, torque on"
+    assert rig.heard[-1] == Notice(texts[2], True, None)
+    assert rig.arm.torque
+
+
+def test_it_is_not_let_go_before_its_joints_are_at_rest(make: Callable[..., Rig]) -> None:
+    rig = make()
+    rig.arm.velocities[1] = 0.4
+    rig.ours.send(RELEASE)
+    rig.at[1.2] = lambda: rig.arm.velocities.fill(0.0)
+    assert rig.run()[-1] == "the guardian has released the arm"
+    assert rig.clock.now() == pytest.approx(1.2 * SECOND, abs=0.03 * SECOND)
+
+
 def test_a_bus_that_is_gone_is_told_after_three_seconds(make: Callable[..., Rig]) -> None:
     rig = make(rest=REST)
     rig.arm.broken_reads = -1

@@ -12,15 +12,22 @@ import pytest
 from runtime import priority
 
 
-def test_first_in_first_out_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def fail_in_real_time() -> None:
+    with priority.real_time(priority.SERVO) as refused:
+        assert refused is None
+        raise KeyError
+
+
+def test_first_in_first_out_while_the_block_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[int, int, int]] = []
 
     def record(pid: int, policy: int, parameter: os.sched_param) -> None:
         asked.append((pid, policy, parameter.sched_priority))
 
     monkeypatch.setattr(os, "sched_setscheduler", record, raising=False)
-    assert priority.prefer_real_time(priority.SERVO) is None
-    assert asked == [(0, os.SCHED_FIFO, 50)]
+    with pytest.raises(KeyError):
+        fail_in_real_time()
+    assert asked == [(0, os.SCHED_FIFO, 50), (0, os.SCHED_OTHER, 0)]
 
 
 def test_a_refusal_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,9 +35,11 @@ def test_a_refusal_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
         raise PermissionError
 
     monkeypatch.setattr(os, "sched_setscheduler", refuse, raising=False)
-    assert "refused" in str(priority.prefer_real_time(priority.SERVO))
+    with priority.real_time(priority.SERVO) as refused:
+        assert "refused" in str(refused)
     monkeypatch.delattr(os, "sched_setscheduler")
-    assert "not available" in str(priority.prefer_real_time(priority.SERVO))
+    with priority.real_time(priority.SERVO) as refused:
+        assert "not available" in str(refused)
 
 
 def fail_uncollected() -> None:

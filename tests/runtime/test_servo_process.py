@@ -23,7 +23,7 @@ from runtime.servo import ServoSettings, Target
 from runtime.servo_process import ServoProcess
 from runtime.stop_button import EVENT
 from runtime.supervisor import RefusedError, State, Stop
-from tests.runtime.fake_arm import SPEC, START, AbsentArm, BlockedArm, CrashingArm, LoggingArm, SilentArm
+from tests.runtime.fake_arm import SPEC, START, AbsentArm, BlockedArm, CrashingArm, FlakyArm, LoggingArm, SilentArm
 
 ROOT = Path(__file__).parents[2]
 FAR = START + np.array([1.5, -1.0, 1.0])
@@ -349,6 +349,19 @@ def test_an_arm_that_is_held_up_is_not_let_go(log: Path) -> None:
     report = servo.stop()
     assert report is not None and report.still_energised == SPEC.joint_names
     assert "release" not in kinds(log)
+
+
+@pytest.mark.parametrize(("times", "end"), [(1, "release"), (10**6, "write")])
+def test_a_bus_that_fails_on_the_way_down_does_not_let_the_arm_fall(log: Path, times: int, end: str) -> None:
+    servo = ServoProcess(functools.partial(FlakyArm, log, times), SPEC, settings=ServoSettings(rest=REST))
+    servo.open()
+    servo.start()
+    run_targets(servo, 8)
+    report = servo.stop()
+    assert kinds(log)[-2:] == [end, "close"]
+    assert report is not None and (report.released if end == "release" else report.still_energised) == SPEC.joint_names
+    arrived = np.allclose(entries(log)[-1][2], REST, atol=1e-5)
+    assert arrived is (end == "release"), "it goes on when the bus is back, and is not let go where it stays"
 
 
 def test_a_fault_seen_by_the_policy_is_latched(servo: ServoProcess) -> None:
