@@ -151,7 +151,8 @@ PROCESSES = (
         "the whole arm is gone",
         Signal(Process.EMULATOR, "KILL"),
         on(GONE),
-        f"{NO_PORT}|stopped sending frames",  # its cameras are gone as well, and may be missed first
+        # Its cameras are gone as well, and may be missed first; its port may outlive its servos by a moment.
+        f"{NO_PORT}|stopped sending frames|reads in a row failed",
         named=NAMED,
         fatal=True,
     ),
