@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 MAGIC = b"\x89MCAP0\r\n"
 MAX_RECORD_BYTES = 64 << 20  # of one record, and of one chunk's content; the recorder's chunks are a thousandth of it
 # What a file that ends anywhere, or lies, can raise: a short record, a short magic, a wrong checksum, a huge string.
-_BROKEN = (McapError, CRCValidationError, struct.error, zstandard.ZstdError, zlib.error, UnicodeDecodeError)
+_BROKEN = (McapError, CRCValidationError, struct.error, zstandard.ZstdError, zlib.error, ValueError)
 _NO_ROOM = (MemoryError, OverflowError)
 
 

@@ -181,8 +181,8 @@ class RealTimeStage:
     def play(self, index: int, task: str, seed: int) -> EpisodeResult:
         if (pose := self._start(self._servo.state().command)) is not None:
             go_to(self._servo, pose, self._clock, self._period)
-        await_frames(self._cameras, self._scene.arrange(task, seed), self._clock)
-        with undisturbed():
+        with undisturbed():  # which begins with a collection: frames would grow old meanwhile
+            await_frames(self._cameras, self._scene.arrange(task, seed), self._clock)
             result = self._loop.run_episode(task, round(self._scene.limit * self._rate / CONTROL_RATE), self._done)
         return replace(result, outcome=self._scene.verdict(result)) if result.outcome == TIME_LIMIT else result
 
