@@ -24,7 +24,7 @@ from multiprocessing.connection import Connection
 from drivers.arm import Arm, ArmError, ReleaseReport
 from drivers.config import ConfigError
 from runtime.clock import MILLISECOND, SECOND, Clock, MonotonicClock, Pacer
-from runtime.course import LOWERINGS, seen_still
+from runtime.course import BEFORE_LOWERING_S, LOWERINGS, SETTLING_S, seen_still
 from runtime.priority import SERVO, real_time
 from runtime.servo import ServoLoop, ServoSettings
 from runtime.shared_block import ENDED, SharedBlock
@@ -36,8 +36,6 @@ RELEASE = "release"  # the policy process's word that an arm without a rest pose
 LOOK_MS = 25  # between two looks at the servo process's promise
 BUS_TIMEOUT_S = 3.0  # for the bus to become free and every servo to answer
 BUS_PAUSE_NS = 10 * MILLISECOND
-SETTLING_S = 0.5  # at most, until the joints are at rest behind their goals
-HOLD_BEFORE_LOWERING_S = 1.0  # for whoever stands near to see what is coming
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +156,7 @@ class Takeover:
         on the way and is back."""
         loop = self._loop
         for _ in range(LOWERINGS):
-            self._tick(lambda: not loop.lowerable, HOLD_BEFORE_LOWERING_S)
+            self._tick(lambda: not loop.lowerable, BEFORE_LOWERING_S)
             self._tick(lambda: loop.can_lower or not loop.lowerable, BUS_TIMEOUT_S)
             if not loop.can_lower:
                 return

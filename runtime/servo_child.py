@@ -19,7 +19,7 @@ from typing import Any
 from drivers.arm import Arm, ArmError, ReleaseReport
 from drivers.config import ConfigError
 from runtime.clock import MILLISECOND, SECOND, MonotonicClock, Pacer
-from runtime.course import LOWERINGS, seen_still
+from runtime.course import BEFORE_LOWERING_S, LOWERINGS, SETTLING_S, seen_still
 from runtime.priority import SERVO, real_time
 from runtime.safety import Obstacles
 from runtime.servo import ServoLoop, ServoSettings
@@ -28,8 +28,6 @@ from runtime.stop_button import StopButton
 from runtime.supervisor import RefusedError, State, Stop
 
 PROMISE_NS = 250 * MILLISECOND  # 25 ticks: a servo process that is silent for longer hangs
-SETTLING_NS = SECOND // 2  # at most, from the command's rest to that of the joints
-BEFORE_LOWERING_NS = SECOND  # at the end of a run: for whoever stands near to see what is coming
 KEPT_NS = 8 * SECOND  # in which an operator who has stopped the end may lower the arm or switch its power off
 LONG_PROMISE_NS = 5 * SECOND  # while torque is switched: some ten bus transactions, each with its retries
 
@@ -79,8 +77,6 @@ def serve(settings: ChildSettings, connection: Connection) -> None:
                 finally:
                     loop.close()
                 block.write_promise(ENDED)  # not after an exception: the guardian has the arm then
-        else:
-            block.write_promise(ENDED)
     finally:
         block.close()
         block.unlink()
@@ -192,12 +188,12 @@ class _Child:
         if not self._settled():
             return False
         assert self._at_rest_since is not None  # it has settled
-        rested = loop.clock.now() - self._at_rest_since
+        rested = (loop.clock.now() - self._at_rest_since) / SECOND
         if not loop.can_lower:  # a bus that fails for a moment is waited for
-            return rested >= BEFORE_LOWERING_NS or not loop.lowerable
+            return rested >= BEFORE_LOWERING_S or not loop.lowerable
         if self._lowerings == LOWERINGS:
             return True
-        if rested >= BEFORE_LOWERING_NS:
+        if rested >= BEFORE_LOWERING_S:
             self._lowerings += 1
             loop.lower()
         return False
@@ -208,7 +204,7 @@ class _Child:
         if self._at_rest_since is None:
             self._at_rest_since = now
         still = joints.stamp > self._at_rest_since and seen_still(joints.velocities)
-        return still or now - self._at_rest_since > SETTLING_NS
+        return still or now - self._at_rest_since > SETTLING_S * SECOND
 
     def _release(self) -> ReleaseReport:
         """Switch torque off, but not where something holds the arm up, an operator has stopped it on its way, or it
